@@ -1,0 +1,246 @@
+"""How every command speaks: one JSON envelope, one place for errors, one progress display.
+
+Results go to standard output, progress and errors to standard error.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import click
+from pydantic import BaseModel
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.progress import Progress as RichProgress
+
+from bastide.errors import BastideError
+from bastide.progress import Progress, Task
+
+ENVELOPE = "bastide.result/1"
+LINE_SECONDS = 5.0  # a plain log gets at most one line a task in this time
+
+P = ParamSpec("P")
+
+
+def stdout() -> Console:
+    """Return the console for results; it honours NO_COLOR and never wraps a path off a terminal."""
+    return Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
+
+
+def stderr() -> Console:
+    """Return the console for progress and errors."""
+    return Console(stderr=True, soft_wrap=not sys.stderr.isatty(), highlight=False)
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - JSON values are of any type
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    return value
+
+
+def envelope(
+    command: str,
+    result: Any,  # noqa: ANN401 - each command has its own frozen result
+    error: BastideError | None,
+) -> dict[str, Any]:
+    """Return the versioned JSON answer that every command gives under ``--json``."""
+    failure = error and {
+        "code": error.code,
+        "exit_code": error.exit_code,
+        "message": str(error),
+        "hint": error.hint,
+        "problems": [dataclasses.asdict(problem) for problem in error.problems],
+    }
+    return {
+        "schema": ENVELOPE,
+        "command": command,
+        "ok": error is None,
+        "result": _plain(result),
+        "error": failure,
+    }
+
+
+def _print_error(error: BastideError) -> None:
+    console = stderr()
+    console.print(f"[bold red]{error.code}[/] ", end="")
+    console.print(str(error), markup=False)
+    for problem in error.problems:
+        console.print(f"  {problem.where}: {problem.what}", markup=False)
+        if problem.hint:
+            console.print(f"    → {problem.hint}", markup=False)
+    if error.hint:
+        console.print(f"  what to do: {error.hint}", markup=False)
+
+
+def reports(
+    view: Callable[[Any], None],
+) -> Callable[[Callable[P, Any]], Callable[..., None]]:
+    """Make a function that returns a frozen result into the body of a command.
+
+    Adds ``--json``; prints the result through ``view`` or as an envelope; turns a
+    ``BastideError`` into its message and exit code. ``BASTIDE_DEBUG=1`` shows tracebacks.
+    A result with a true ``error`` attribute (a ``BastideError``) is shown and then fails.
+
+    Args:
+        view: Prints the result for a person.
+    """
+
+    def decorate(action: Callable[P, Any]) -> Callable[..., None]:
+        @click.option("--json", "as_json", is_flag=True, help="Print one JSON envelope instead.")
+        @functools.wraps(action)
+        def body(*args: P.args, as_json: bool, **kwargs: P.kwargs) -> None:
+            command = click.get_current_context().command_path
+            result: Any = None
+            failure: BastideError | None = None
+            try:
+                result = action(*args, **kwargs)
+                failure = getattr(result, "error", None)
+            except BastideError as error:
+                failure = error
+                if os.environ.get("BASTIDE_DEBUG"):
+                    traceback.print_exc()
+            if as_json:
+                click.echo(json.dumps(envelope(command, result, failure), indent=2))
+            elif result is not None:
+                view(result)
+            if failure is not None:
+                if not as_json:
+                    _print_error(failure)
+                sys.exit(failure.exit_code)
+
+        return body
+
+    return decorate
+
+
+class _BarTask:
+    def __init__(self, bars: RichProgress, identifier: Any) -> None:  # noqa: ANN401 - rich's TaskID
+        self._bars = bars
+        self._identifier = identifier
+
+    def advance(self, amount: int) -> None:
+        self._bars.advance(self._identifier, amount)
+
+    def describe(self, text: str) -> None:
+        self._bars.update(self._identifier, detail=text)
+
+
+class TerminalProgress:
+    """Bars with bytes, rate and time left."""
+
+    def __init__(self) -> None:
+        self._console = stderr()
+
+    @contextmanager
+    def task(self, label: str, *, total: int | None = None, unit: str = "bytes") -> Iterator[Task]:
+        """Draw a bar until the block ends."""
+        measures = (
+            (DownloadColumn(), TransferSpeedColumn()) if unit == "bytes" else (MofNCompleteColumn(),)
+        )
+        with RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            *measures,
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[detail]}", style="dim"),
+            console=self._console,
+        ) as bars:
+            yield _BarTask(bars, bars.add_task(label, total=total, detail=""))
+
+    def note(self, text: str) -> None:
+        """Print a line that stays."""
+        self._console.print(text, markup=False)
+
+
+def human_bytes(amount: float) -> str:
+    """Return ``amount`` bytes in decimal units, as disks are sold: ``98.4 MB``."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if abs(amount) < 1000:
+            return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"
+
+
+class _LineTask:
+    def __init__(self, say: Callable[[str], None], label: str, total: int | None, unit: str) -> None:
+        self._say = say
+        self._label = label
+        self._total = total
+        self._unit = unit
+        self._done = 0
+        self._detail = ""
+        self._started = self._spoken = time.monotonic()
+
+    def advance(self, amount: int) -> None:
+        self._done += amount
+        if time.monotonic() - self._spoken >= LINE_SECONDS:
+            self._spoken = time.monotonic()
+            self._say(self.line())
+
+    def describe(self, text: str) -> None:
+        self._detail = text
+
+    def line(self) -> str:
+        """Return amount, rate and time left in one line."""
+        elapsed = max(time.monotonic() - self._started, 1e-3)
+        rate = self._done / elapsed
+        show = human_bytes if self._unit == "bytes" else (lambda amount: f"{amount:.0f}")
+        text = f"{self._label}: {show(self._done)}"
+        if self._total:
+            text += f" of {show(self._total)}"
+        if self._unit == "bytes":
+            text += f", {human_bytes(rate)}/s"
+        if self._total and 0 < self._done < self._total:
+            text += f", {(self._total - self._done) / rate:.0f} s left"
+        return f"{text}, {elapsed:.0f} s so far" + (f" ({self._detail})" if self._detail else "")
+
+
+class LineProgress:
+    """Plain lines for a log: one when a task ends, and one now and then while it lasts."""
+
+    def _say(self, text: str) -> None:
+        click.echo(text, err=True)
+
+    @contextmanager
+    def task(self, label: str, *, total: int | None = None, unit: str = "bytes") -> Iterator[Task]:
+        """Print lines until the block ends."""
+        task = _LineTask(self._say, label, total, unit)
+        yield task
+        task.describe("")
+        self._say(f"{task.line()}; done")
+
+    def note(self, text: str) -> None:
+        """Print the line."""
+        self._say(text)
+
+
+def progress() -> Progress:
+    """Return bars on a terminal, plain lines elsewhere."""
+    return TerminalProgress() if sys.stderr.isatty() else LineProgress()

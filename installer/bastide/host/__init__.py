@@ -1,0 +1,1 @@
+"""The machine that Bastide itself runs on: durable files, processes."""

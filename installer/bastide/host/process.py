@@ -1,0 +1,77 @@
+"""The only module that starts processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bastide.errors import BastideError
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A finished process: its exit code and what it printed, as text."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class ProcessError(BastideError):
+    """A program that Bastide needs could not be run or failed."""
+
+    default_code = "BAS-1001"
+
+    def __init__(self, argv: Sequence[str], returncode: int, output: str) -> None:
+        tail = "\n".join(output.strip().splitlines()[-20:])
+        super().__init__(
+            f"{argv[0]} ended with exit code {returncode}: {' '.join(argv)}\n{tail}",
+            hint="the lines above are the program's own last words",
+        )
+        self.returncode = returncode
+
+
+def run(  # noqa: PLR0913 - the options of one process belong together
+    argv: Sequence[str],
+    *,
+    check: bool = True,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: str | None = None,
+    timeout: float | None = None,
+) -> Completed:
+    """Run ``argv`` to its end and return what it printed.
+
+    Args:
+        argv: Program and arguments; never a shell line, never a secret.
+        check: Raise if the exit code is not 0.
+        cwd: Working directory.
+        env: Variables added to this process's own environment.
+        stdin: Text for its standard input; none means it gets an empty one.
+        timeout: Seconds after which it is killed.
+
+    Raises:
+        ProcessError: It is not installed, ran out of time, or failed while ``check`` is set.
+    """
+    try:
+        done = subprocess.run(
+            list(argv),
+            check=False,
+            cwd=cwd,
+            env={**os.environ, **env} if env else None,
+            input=stdin if stdin is not None else "",
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+        )
+    except FileNotFoundError as error:
+        raise ProcessError(argv, 127, f"{argv[0]} is not installed on this machine") from error
+    except subprocess.TimeoutExpired as error:
+        raise ProcessError(argv, 124, f"it did not end within {timeout} s") from error
+    if check and done.returncode != 0:
+        raise ProcessError(argv, done.returncode, done.stderr or done.stdout)
+    return Completed(done.returncode, done.stdout, done.stderr)

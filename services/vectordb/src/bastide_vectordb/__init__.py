@@ -1,0 +1,1 @@
+"""Qdrant's REST API over Qdrant Edge."""
