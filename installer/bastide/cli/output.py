@@ -161,7 +161,9 @@ class TerminalProgress:
     def task(self, label: str, *, total: int | None = None, unit: str = "bytes") -> Iterator[Task]:
         """Draw a bar until the block ends."""
         measures = (
-            (DownloadColumn(), TransferSpeedColumn()) if unit == "bytes" else (MofNCompleteColumn(),)
+            (DownloadColumn(), TransferSpeedColumn())
+            if unit == "bytes"
+            else (MofNCompleteColumn(),)
         )
         with RichProgress(
             TextColumn("{task.description}"),
@@ -189,7 +191,9 @@ def human_bytes(amount: float) -> str:
 
 
 class _LineTask:
-    def __init__(self, say: Callable[[str], None], label: str, total: int | None, unit: str) -> None:
+    def __init__(
+        self, say: Callable[[str], None], label: str, total: int | None, unit: str
+    ) -> None:
         self._say = say
         self._label = label
         self._total = total
