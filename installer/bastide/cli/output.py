@@ -114,7 +114,7 @@ def reports(
     def decorate(action: Callable[P, Any]) -> Callable[..., None]:
         @click.option("--json", "as_json", is_flag=True, help="Print one JSON envelope instead.")
         @functools.wraps(action)
-        def body(*args: P.args, as_json: bool, **kwargs: P.kwargs) -> None:
+        def body(*args: Any, as_json: bool, **kwargs: Any) -> None:  # noqa: ANN401 - click calls it
             command = click.get_current_context().command_path
             result: Any = None
             failure: BastideError | None = None

@@ -1,0 +1,66 @@
+"""What a host says of itself: read-only observations, the planner's input."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from bastide.schema.base import Name, Sha256, Size, Value
+
+
+class FileSystem(Value):
+    """Free room where Bastide writes."""
+
+    path: str
+    device: str = Field(description="Equal for two paths on one file system.")
+    free_bytes: Size
+
+
+class Listener(Value):
+    """A TCP port that something listens on."""
+
+    port: int
+    address: str
+    unit: str = Field(default="", description="systemd unit of the listener, if known.")
+    process: str = Field(default="", description="Process name, if known.")
+
+
+class HostFacts(Value):
+    """One host, as it is now. The host agent prints this as JSON (``bastide_host.py facts``)."""
+
+    format: Literal["bastide.facts/1"] = "bastide.facts/1"
+    hostname: str
+    distribution: str = Field(description="ID of /etc/os-release, such as debian.")
+    distribution_version: str = Field(description="VERSION_ID of /etc/os-release, such as 12.")
+    architecture: str = Field(description="uname's machine, such as x86_64.")
+    python: str = Field(description="Version of /usr/bin/python3.")
+    systemd: int = Field(description="systemd's version.")
+    cpus: int
+    memory_bytes: Size
+    file_systems: tuple[FileSystem, ...] = Field(description="Of /opt, /var/lib, /etc.")
+    packages: dict[str, str] = Field(description="Installed OS packages: name → version.")
+    models: dict[Sha256, Size] = Field(description="Model files present: digest → size.")
+    artifacts: dict[Sha256, Size] = Field(description="Other staged artifacts: digest → size.")
+    generation: int | None = Field(description="The current generation's number.")
+    generation_digest: Sha256 | None = Field(description="Its content digest.")
+    newest_generation: int = Field(default=0, description="Highest number ever used; 0 if none.")
+    files: dict[str, Sha256] = Field(
+        description="Files of the current generation's tree, as they are on disk now."
+    )
+    units: dict[str, str] = Field(description="Bastide's units: name → active state.")
+    listeners: tuple[Listener, ...]
+
+
+class UnreachableHost(Value):
+    """A host that could not be asked."""
+
+    reason: str = Field(description="What ssh or Ansible said, in one line.")
+    kind: Literal["unreachable", "denied", "failed"]
+
+
+class SiteFacts(Value):
+    """Every host of the site, by name."""
+
+    hosts: dict[Name, HostFacts]
+    unreachable: dict[Name, UnreachableHost] = {}

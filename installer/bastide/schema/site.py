@@ -1,0 +1,128 @@
+"""``site.yaml``: one isolated installation, as the operator describes it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Address
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from bastide.schema.base import Name, Value
+
+Port = Annotated[int, Field(ge=1, le=65535, description="A TCP port.")]
+Address = IPv4Address | IPv6Address
+
+
+class Group(StrEnum):
+    """What a host does, as in Ansible's groups."""
+
+    LLM = "llm"
+    EMBEDDINGS = "embeddings"
+    VECTORDB = "vectordb"
+    GATEWAY = "gateway"
+
+
+class SiteHost(Value):
+    """One machine of the site."""
+
+    address: Address = Field(description="The host's IP address; there is no name resolution.")
+    groups: tuple[Group, ...] = Field(description="What this host does.", min_length=1)
+
+
+class Ssh(Value):
+    """How the control node reaches the hosts."""
+
+    user: str = Field(default="root", description="User to log in as; root, or one with sudo.")
+    port: Port = 22
+    private_key: str = Field(description="Path of the private key file on the control node.")
+    known_hosts: str = Field(description="Path of the known_hosts file with the hosts' keys.")
+
+
+class Network(Value):
+    """Addresses and ports inside the site."""
+
+    control_address: Address = Field(
+        description="The control node's own address, from which hosts pull artifacts."
+    )
+    depot_port: Port = Field(
+        default=8740, description="Port on the control node, open only while a plan is applied."
+    )
+    gateway_name: str = Field(
+        default="bastide.internal",
+        pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$",
+        description="DNS name of the gateway, put into its TLS certificate.",
+    )
+    gateway_port: Port = Field(default=8443, description="HTTPS port of the gateway.")
+    llm_port: Port = Field(default=8081, description="Service port of the LLM server.")
+    embeddings_port: Port = Field(default=8082, description="Service port of embeddings.")
+    vectordb_port: Port = Field(default=6333, description="Service port of the vector DB.")
+
+
+class ModelChoices(Value):
+    """Which models of the release the site runs."""
+
+    llm: Name = Field(description="Name of the chat model's card.")
+    embeddings: Name = Field(description="Name of the embedding model's card.")
+
+
+class LlmSize(Value):
+    """How large the LLM service is on each of its hosts."""
+
+    context_tokens: int = Field(
+        default=2048, ge=256, description="Context window of one request, in tokens."
+    )
+    parallel: int = Field(default=8, ge=1, le=256, description="Requests answered at once.")
+    threads: int = Field(default=0, ge=0, description="CPU threads; 0 means all of the host's.")
+
+
+class EmbeddingsSize(Value):
+    """How large the embedding service is on each of its hosts."""
+
+    parallel: int = Field(default=4, ge=1, le=256, description="Texts embedded at once.")
+    threads: int = Field(default=0, ge=0, description="CPU threads; 0 means all of the host's.")
+
+
+class Sizes(Value):
+    """How large each service is."""
+
+    llm: LlmSize = LlmSize()
+    embeddings: EmbeddingsSize = EmbeddingsSize()
+    max_request_megabytes: int = Field(
+        default=32, ge=1, le=1024, description="Largest request that the gateway takes, in MiB."
+    )
+    queue_seconds: int = Field(
+        default=30, ge=1, le=3600, description="How long a request may wait before a 503, in s."
+    )
+
+
+class Site(Value):
+    """The whole of ``site.yaml``."""
+
+    format: Literal["bastide.site/1"] = Field(description="Version of this file's format.")
+    name: Name = Field(description="The site's name, for reports and certificates.")
+    release: Name = Field(description="Release to run: a name, or name-version.")
+    target: Name = Field(description="What the hosts are, such as debian12-x86_64.")
+    ssh: Ssh
+    network: Network
+    hosts: dict[Name, SiteHost] = Field(description="The hosts by name.", min_length=1)
+    models: ModelChoices
+    sizes: Sizes = Sizes()
+
+    @model_validator(mode="after")
+    def _every_group_has_a_host(self) -> Self:
+        for group in Group:
+            count = len(self.hosts_in(group))
+            if count == 0:
+                raise ValueError(f"no host is in group '{group}': put it in some host's groups")
+            if group in {Group.VECTORDB, Group.GATEWAY} and count > 1:
+                raise ValueError(f"group '{group}' takes one host in this release, not {count}")
+        addresses = [str(host.address) for host in self.hosts.values()]
+        twice = sorted({a for a in addresses if addresses.count(a) > 1})
+        if twice:
+            raise ValueError(f"address {', '.join(twice)} is used by more than one host")
+        return self
+
+    def hosts_in(self, group: Group) -> tuple[str, ...]:
+        """Return the names of the hosts in ``group``, in the file's order."""
+        return tuple(name for name, host in self.hosts.items() if group in host.groups)
