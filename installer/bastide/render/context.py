@@ -1,0 +1,132 @@
+"""What templates can see: plain values about one host, its site and its release.
+
+Names in templates (all values are plain JSON types):
+
+``site``      ``site.yaml`` as it was read
+``host``      this host: ``name``, ``address``, ``groups``
+``hosts``     all hosts, each like ``host``, in the site's order
+``release``   the release's catalogue file
+``models``    by use (``llm``, ``embeddings``): ``name``, ``sha256``, ``size``, ``filename``,
+              ``path`` (on the host), ``link`` (below the generation's folder), ``card``
+``services``  by group (``llm``, ``embeddings``, ``vectordb``, ``gateway``): ``port``, ``bind``
+              (where this host listens; none if it is not in the group) and ``backends``:
+              ``name``, ``address``, ``port`` of each host of the group, as the gateway reaches it
+``peers``     addresses of all hosts of the site, for allow lists
+``paths``     ``current``, ``state``, ``models``, ``etc``, ``secrets`` on the host
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from bastide import layout
+from bastide.errors import ConfigError
+from bastide.schema.artifact import Artifact, ArtifactKind, Manifest
+from bastide.schema.site import Group, Site
+
+UNKNOWN_MODEL = "BAS-6011"
+LOOPBACK = "127.0.0.1"
+
+
+def _plain(value: BaseModel) -> dict[str, Any]:
+    return value.model_dump(mode="json", by_alias=True)
+
+
+def _host(site: Site, name: str) -> dict[str, Any]:
+    host = site.hosts[name]
+    groups = [str(group) for group in host.groups]
+    return {"name": name, "address": str(host.address), "groups": groups}
+
+
+def model_of(manifest: Manifest, name: str) -> Artifact:
+    """Return the manifest's model called ``name``.
+
+    Raises:
+        ConfigError: The bundle does not carry it.
+    """
+    found = {artifact.name: artifact for artifact in manifest.of_kind(ArtifactKind.MODEL)}
+    if name not in found:
+        raise ConfigError(
+            f"site.yaml asks for the model '{name}', which this bundle does not carry;"
+            f" it has: {', '.join(sorted(found)) or 'no models at all'}",
+            code=UNKNOWN_MODEL,
+            hint="choose one of these under 'models' in site.yaml, or import another bundle",
+        )
+    return found[name]
+
+
+def _model(artifact: Artifact, cards: Mapping[str, BaseModel]) -> dict[str, Any]:
+    card = cards.get(artifact.name)
+    return {
+        "name": artifact.name,
+        "sha256": artifact.sha256,
+        "size": artifact.size,
+        "filename": artifact.filename,
+        "path": str(layout.host_model(artifact.sha256)),
+        "link": f"models/{artifact.name}.gguf",
+        "card": _plain(card) if card else {},
+    }
+
+
+def service_ports(site: Site) -> dict[Group, int]:
+    """Return the TCP port of each group's service."""
+    network = site.network
+    return {
+        Group.LLM: network.llm_port,
+        Group.EMBEDDINGS: network.embeddings_port,
+        Group.VECTORDB: network.vectordb_port,
+        Group.GATEWAY: network.gateway_port,
+    }
+
+
+def bind_address(site: Site, group: Group, host: str) -> str:
+    """Return where ``group``'s service listens on ``host``.
+
+    Loopback if the only gateway is the same host, so that nothing but the gateway is reachable
+    from outside; else the host's own address.
+    """
+    if group is not Group.GATEWAY and site.hosts_in(Group.GATEWAY) == (host,):
+        return LOOPBACK
+    return str(site.hosts[host].address)
+
+
+def _service(site: Site, group: Group, host: str) -> dict[str, Any]:
+    port = service_ports(site)[group]
+    backends = [
+        {"name": name, "address": bind_address(site, group, name), "port": port}
+        for name in site.hosts_in(group)
+    ]
+    bind = bind_address(site, group, host) if group in site.hosts[host].groups else None
+    return {"port": port, "bind": bind, "backends": backends}
+
+
+def host_context(
+    site: Site, release: BaseModel, manifest: Manifest, cards: Mapping[str, BaseModel], host: str
+) -> dict[str, Any]:
+    """Return what the templates of ``host`` can see.
+
+    Raises:
+        ConfigError: A chosen model is not in the bundle.
+    """
+    return {
+        "site": _plain(site),
+        "host": _host(site, host),
+        "hosts": [_host(site, name) for name in site.hosts],
+        "release": _plain(release),
+        "models": {
+            "llm": _model(model_of(manifest, site.models.llm), cards),
+            "embeddings": _model(model_of(manifest, site.models.embeddings), cards),
+        },
+        "services": {str(group): _service(site, group, host) for group in Group},
+        "peers": [str(each.address) for each in site.hosts.values()],
+        "paths": {
+            "current": str(layout.HOST_CURRENT),
+            "state": str(layout.HOST_STATE),
+            "models": str(layout.HOST_MODELS),
+            "etc": str(layout.HOST_ETC),
+            "secrets": str(layout.HOST_SECRETS),
+        },
+    }
