@@ -99,6 +99,144 @@ class SiteFolder:
         return self.root / "reports"
 
 
+@dataclass(frozen=True)
+class LabFolder:
+    """One lab's own state below ``Home.lab``; `lab down` removes it whole, but for the lock."""
+
+    root: Path
+
+    @property
+    def lock(self) -> Path:
+        """The lock that one lab command at a time holds; beside the folder, so it outlives it."""
+        return self.root.parent / f"{self.root.name}.lock"
+
+    @property
+    def state(self) -> Path:
+        """Hosts, addresses and paths, as others read them."""
+        return self.root / "state.json"
+
+    @property
+    def private_key(self) -> Path:
+        """The SSH key that every host of the lab lets in as root."""
+        return self.root / "id_ed25519"
+
+    @property
+    def known_hosts(self) -> Path:
+        """The hosts' own keys, pinned when their disks were made."""
+        return self.root / "known_hosts"
+
+    @property
+    def ssh_config(self) -> Path:
+        """``ssh -F`` file, so that ``ssh host1`` works from the lab's control node."""
+        return self.root / "ssh_config"
+
+    @property
+    def hosts(self) -> Path:
+        """One folder a host."""
+        return self.root / "hosts"
+
+    def host(self, name: str) -> LabHostFolder:
+        """Return the folder of one host."""
+        return LabHostFolder(self.hosts / name)
+
+
+@dataclass(frozen=True)
+class LabHostFolder:
+    """One lab host on disk."""
+
+    root: Path
+
+    @property
+    def disk(self) -> Path:
+        """Its root file system."""
+        return self.root / "disk"
+
+    @property
+    def partial_disk(self) -> Path:
+        """A root file system still being made."""
+        return self.root / "disk.partial"
+
+    @property
+    def process(self) -> Path:
+        """Who runs it: the boot id of this machine and the process's ``/proc`` stat line."""
+        return self.root / "process"
+
+    @property
+    def console(self) -> Path:
+        """All that it wrote on its console since it was made."""
+        return self.root / "console.log"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run: ansible-runner's private directory and the record of what happened."""
+
+    root: Path
+
+    @property
+    def id(self) -> str:
+        """The run's id, which is the folder's name."""
+        return self.root.name
+
+    @property
+    def inventory(self) -> Path:
+        """Ansible's inventory."""
+        return self.root / "inventory" / "hosts.yml"
+
+    @property
+    def project(self) -> Path:
+        """The copy of the playbooks that this run uses."""
+        return self.root / "project"
+
+    @property
+    def ansible_config(self) -> Path:
+        """Ansible's settings for this run; the user's own are not read."""
+        return self.root / "ansible.cfg"
+
+    @property
+    def secrets(self) -> Path:
+        """Variables that only the hosts may see, encrypted with Ansible Vault."""
+        return self.root / "secrets" / "secrets.yml"
+
+    @property
+    def artifacts(self) -> Path:
+        """ansible-runner's events and output, one folder a playbook."""
+        return self.root / "artifacts"
+
+    @property
+    def plan(self) -> Path:
+        """The plan that was carried out."""
+        return self.root / "plan.json"
+
+    @property
+    def provenance(self) -> Path:
+        """Digests of what the run was made of: playbooks, inventory, plan."""
+        return self.root / "provenance.json"
+
+    @property
+    def journal(self) -> Path:
+        """Intent and outcome of each phase, one JSON object a line, fsynced."""
+        return self.root / "journal.jsonl"
+
+    @property
+    def log(self) -> Path:
+        """The timeline as plain text."""
+        return self.root / "run.log"
+
+    @property
+    def summary(self) -> Path:
+        """The result as JSON."""
+        return self.root / "summary.json"
+
+    def stage(self, host: str) -> Path:
+        """Return a host's stage description."""
+        return self.root / "hosts" / host / "stage.json"
+
+    def tree(self, host: str) -> Path:
+        """Return a host's tree archive."""
+        return self.root / "hosts" / host / "tree.tar"
+
+
 # --- on hosts --------------------------------------------------------------------------------
 HOST_OPT = PurePosixPath("/opt/bastide")
 HOST_GENERATIONS = HOST_OPT / "generations"

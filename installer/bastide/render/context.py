@@ -27,7 +27,7 @@ from bastide.errors import ConfigError
 from bastide.schema.artifact import Artifact, ArtifactKind, Manifest
 from bastide.schema.site import Group, Site
 
-UNKNOWN_MODEL = "BAS-6011"
+UNKNOWN_MODEL = "BAS-2061"
 LOOPBACK = "127.0.0.1"
 
 

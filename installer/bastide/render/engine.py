@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from bastide.errors import ConfigError
 
-BAD_TEMPLATE = "BAS-6010"
+BAD_TEMPLATE = "BAS-2060"
 
 # Letters, digits and what addresses, paths, versions and digests are made of: nothing that can
 # end a line, a string, a word or a comment in YAML, JSON, systemd units or haproxy.cfg.

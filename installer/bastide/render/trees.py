@@ -22,7 +22,7 @@ from bastide.schema.loading import load_yaml
 from bastide.schema.site import Group, Site
 
 TREE_LIST = "tree.yaml"
-BAD_TREE_LIST = "BAS-6012"
+BAD_TREE_LIST = "BAS-2062"
 
 TreePath = Annotated[
     str,
