@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,3 +76,44 @@ def run(  # noqa: PLR0913 - the options of one process belong together
     if check and done.returncode != 0:
         raise ProcessError(argv, done.returncode, done.stderr or done.stdout)
     return Completed(done.returncode, done.stdout, done.stderr)
+
+
+def stream(
+    argv: Sequence[str],
+    on_line: Callable[[str], None],
+    *,
+    env: Mapping[str, str] | None = None,
+) -> None:
+    """Run ``argv`` to its end and hand over each line that it prints, as it prints it.
+
+    Args:
+        argv: Program and arguments; never a shell line, never a secret.
+        on_line: Called with every line of output and error output, in order.
+        env: Variables added to this process's own environment.
+
+    Raises:
+        ProcessError: It is not installed or failed; the message holds its last lines.
+    """
+    last: collections.deque[str] = collections.deque(maxlen=20)
+    try:
+        process = subprocess.Popen(
+            list(argv),
+            env={**os.environ, **env} if env else None,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+    except FileNotFoundError as error:
+        raise ProcessError(argv, 127, f"{argv[0]} is not installed on this machine") from error
+    try:
+        with process:
+            for line in process.stdout or ():
+                last.append(line.rstrip("\n"))
+                on_line(last[-1])
+    except BaseException:
+        process.kill()
+        raise
+    if process.returncode != 0:
+        raise ProcessError(argv, process.returncode, "\n".join(last))
