@@ -1,0 +1,31 @@
+"""Ctrl-C and SIGTERM as a flag, so that a run ends in order instead of in the middle of a line."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import types
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def cancellable() -> Iterator[threading.Event]:
+    """Return an event that SIGINT or SIGTERM sets while the block lasts.
+
+    Outside the main thread, where Python takes no signals, the event is simply never set.
+    """
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def note(signum: int, frame: types.FrameType | None) -> None:  # noqa: ARG001
+        asked.set()
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
