@@ -29,11 +29,11 @@ POLL_SECONDS = 0.2  # how soon a cancelled run is noticed
 LARGEST_RESULT = 8_000_000  # characters of one step's result that still travel in an event
 
 # What Ansible gets of this process's environment: enough to find programs, the terminal's
-# language and an SSH agent. Everything else, such as tokens in variables, stays out.
+# language and an SSH agent. Everything else stays out, such as tokens in variables, and settings
+# of Ansible that the operator has for other work.
 _KEPT_VARIABLES = (
-    "HOME", "PATH", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "USER", "SSH_AUTH_SOCK", "TMPDIR", "TZ",
+    "HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "PATH", "SSH_AUTH_SOCK", "TMPDIR", "TZ", "USER"
 )  # fmt: skip
-_OWN_PREFIXES = ("ANSIBLE_", "AWX_", "RUNNER_", "MAX_EVENT_RES", "PYTHON", "ORIGINAL_STDOUT")
 
 _SSH_ARGUMENTS = (
     "-o ControlMaster=auto -o ControlPersist=120s -o ConnectTimeout=10"
@@ -119,7 +119,7 @@ def ssh_sockets() -> Iterator[Path]:
     try:
         yield folder
     finally:
-        for socket in folder.iterdir():
+        for socket in (path for path in folder.iterdir() if path.is_socket()):
             argv = ["ssh", "-o", f"ControlPath={socket}", "-O", "exit", "bastide"]
             with contextlib.suppress(process.ProcessError):
                 process.run(argv, check=False, timeout=5)
@@ -202,7 +202,7 @@ def _tighten(config: Any) -> None:  # noqa: ANN401 - ansible-runner has no types
     kept = {
         name: value
         for name, value in config.env.items()
-        if name in _KEPT_VARIABLES or name.startswith(_OWN_PREFIXES)
+        if name in _KEPT_VARIABLES or value != os.environ.get(name)  # set by us or ansible-runner
     }
     kept["PATH"] = os.pathsep.join((own_programs, kept.get("PATH", os.defpath)))
     config.env = kept
