@@ -48,8 +48,14 @@ class HostFacts(Value):
     files: dict[str, Sha256] = Field(
         description="Files of the current generation's tree, as they are on disk now."
     )
+    contents: dict[str, Sha256] = Field(
+        default={},
+        description="What the current generation is made of, as its generation.json says: the "
+        "stage description's 'contents'. Empty if unknown.",
+    )
     units: dict[str, str] = Field(description="Bastide's units: name → active state.")
     listeners: tuple[Listener, ...]
+    unix_time: int | None = Field(default=None, description="The host's clock, in s since 1970.")
 
 
 class UnreachableHost(Value):
@@ -63,4 +69,6 @@ class SiteFacts(Value):
     """Every host of the site, by name."""
 
     hosts: dict[Name, HostFacts]
-    unreachable: dict[Name, UnreachableHost] = {}
+    unreachable: dict[Name, UnreachableHost] = Field(
+        default={}, description="Hosts that gave no facts."
+    )

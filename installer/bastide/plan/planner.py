@@ -1,0 +1,163 @@
+"""Needs against facts: the exact changes of every host.
+
+What decides a plan, and so what makes it stale, is in ``facts_digest``: of each host its current
+generation (number, digest, contents, files as they are on disk), the newest number, the versions of
+the packages that it needs, which of the artifacts that it needs are there, and its units' states.
+Free room, memory and listeners are not: preflight looks at them, afresh, before every apply.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from bastide.errors import PreflightError, Problem
+from bastide.plan import changes
+from bastide.plan.inputs import PlanInputs
+from bastide.plan.needs import HostNeeds, generation_digest, host_needs
+from bastide.schema.artifact import ArtifactKind
+from bastide.schema.plan import HostPlan, Plan
+
+NO_FACTS = "BAS-5002"
+
+
+def make_plan(inputs: PlanInputs) -> Plan:
+    """Return the exact changes from what the hosts are to what the site wants.
+
+    Equal inputs give an equal plan. A plan without changes has ``changes == 0``.
+
+    Raises:
+        ConfigError: The bundle does not carry a chosen model.
+        PreflightError: A host gave no facts.
+    """
+    needs = host_needs(inputs.site, inputs.manifest, inputs.trees)
+    _require_facts(inputs)
+    return Plan(
+        site=inputs.site.name,
+        release=inputs.release,
+        bundle=inputs.bundle,
+        site_digest=inputs.site_digest,
+        facts_digest=facts_digest(inputs),
+        created=inputs.created,
+        hosts=tuple(plan_host(each, inputs) for each in needs),
+    )
+
+
+def plan_host(needs: HostNeeds, inputs: PlanInputs) -> HostPlan:
+    """Return one host's part of the plan.
+
+    A host keeps its generation if the content is the wanted one and is intact; a unit that has
+    stopped is then only started. Otherwise the next free number is used.
+    """
+    facts = inputs.facts.hosts[needs.host]
+    digest = generation_digest(needs)
+    same = facts.generation is not None and facts.generation_digest == digest
+    damage = changes.damage(needs, facts) if same else ()
+    keep = same and not damage
+    touched = frozenset() if keep else changes.affected(needs, facts)
+    number = max(facts.newest_generation, facts.generation or 0) + 1
+    return HostPlan(
+        host=needs.host,
+        address=str(inputs.site.hosts[needs.host].address),
+        groups=needs.groups,
+        generation_before=facts.generation,
+        generation_after=facts.generation if keep and facts.generation else number,
+        generation_digest=digest,
+        tree_sha256=needs.tree.sha256,
+        pulls=() if keep else changes.pulls(needs, facts),
+        packages=changes.packages(needs, facts),
+        files=changes.files(needs, facts),
+        units=changes.units(needs, facts, touched),
+        drift=(*damage, *changes.stopped(needs, facts)) if same else (),
+        disk_needed={} if keep else changes.disk(needs, facts),
+    )
+
+
+def is_stale(plan: Plan, fresh: Plan) -> tuple[str, ...]:
+    """Return what has changed since ``plan`` was made; nothing if it still holds.
+
+    Args:
+        plan: The plan that someone looked at.
+        fresh: A plan made just now.
+    """
+    reasons = []
+    if plan.site != fresh.site or plan.site_digest != fresh.site_digest:
+        reasons.append("site.yaml has changed")
+    if plan.bundle != fresh.bundle or plan.release != fresh.release:
+        reasons.append(
+            f"the bundle is another one: {plan.release} ({plan.bundle[:12]}) when planned, "
+            f"{fresh.release} ({fresh.bundle[:12]}) now"
+        )
+    before = {each.host: each for each in plan.hosts}
+    for now in fresh.hosts:
+        if now.host in before:
+            reasons += [f"{now.host}: {what}" for what in _differences(before.pop(now.host), now)]
+        else:
+            reasons.append(f"{now.host}: not in the plan")
+    reasons += [f"{host}: no longer in the site" for host in before]
+    if not reasons and plan.facts_digest != fresh.facts_digest:
+        reasons.append("the hosts are no longer as they were when it was made")
+    return tuple(reasons)
+
+
+def facts_digest(inputs: PlanInputs) -> str:
+    """Return the digest of the facts that decide; see the module's description."""
+    decisive = {}
+    for needs in host_needs(inputs.site, inputs.manifest, inputs.trees):
+        facts = inputs.facts.hosts[needs.host]
+        names = {artifact.name for artifact in needs.of_kind(ArtifactKind.OS_PACKAGE)}
+        decisive[needs.host] = {
+            "generation": facts.generation,
+            "digest": facts.generation_digest,
+            "newest": facts.newest_generation,
+            "contents": facts.contents,
+            "files": changes.tree_files(needs, facts),
+            "packages": {n: v for n, v in facts.packages.items() if n in names},
+            "present": sorted(a.sha256 for a in needs.artifacts if changes.present(a, facts)),
+            "tree": needs.tree.sha256 in facts.artifacts,
+            "units": facts.units,
+        }
+    text = json.dumps(decisive, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _require_facts(inputs: PlanInputs) -> None:
+    problems = []
+    for host in inputs.site.hosts:
+        if host not in inputs.facts.hosts:
+            lost = inputs.facts.unreachable.get(host)
+            problems.append(Problem(host, lost.reason if lost else "it gave no facts"))
+    if problems:
+        raise PreflightError(
+            f"{len(problems)} of {len(inputs.site.hosts)} hosts cannot be planned for",
+            code=NO_FACTS,
+            hint="run `bastide preflight` to see what is wrong with them",
+            problems=tuple(problems),
+        )
+
+
+def _differences(planned: HostPlan, now: HostPlan) -> list[str]:
+    labels = {
+        "address": "its address",
+        "groups": "its groups",
+        "generation_before": "its current generation",
+        "generation_after": "the generation's number",
+        "generation_digest": "the generation's content",
+        "pulls": "what it has to fetch",
+        "packages": "its packages",
+        "files": "its files",
+        "units": "the state of its units",
+        "drift": "its drift",
+    }
+    found = []
+    for name, label in labels.items():
+        before, after = getattr(planned, name), getattr(now, name)
+        if before != after:
+            found.append(f"{label} changed{_from_to(before, after)}")
+    return found
+
+
+def _from_to(before: object, now: object) -> str:
+    if isinstance(before, tuple) or isinstance(now, tuple):
+        return ""
+    return f" from {str(before)[:16]} to {str(now)[:16]}"

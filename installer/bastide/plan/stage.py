@@ -1,0 +1,91 @@
+"""A host's part of a plan, as the host agent reads it (``stage.json``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bastide.plan.inputs import PlanInputs
+from bastide.plan.needs import (
+    TREE_NAME,
+    HostNeeds,
+    blob_destination,
+    destination,
+    host_needs,
+)
+from bastide.schema.artifact import Artifact, ArtifactKind
+from bastide.schema.plan import HostPlan
+
+FORMAT = "bastide.stage/1"
+
+
+def stage_description(host_plan: HostPlan, inputs: PlanInputs) -> dict[str, Any]:
+    """Return what ``host_plan``'s host must stage, as plain JSON values.
+
+    Args:
+        host_plan: The host's part of the plan.
+        inputs: What the plan was made from.
+    """
+    site = inputs.site
+    needs = next(
+        each
+        for each in host_needs(site, inputs.manifest, inputs.trees)
+        if each.host == host_plan.host
+    )
+    address = site.network.control_address
+    control = f"[{address}]" if address.version == 6 else str(address)
+    return {
+        "format": FORMAT,
+        "host": host_plan.host,
+        "generation": host_plan.generation_after,
+        "digest": host_plan.generation_digest,
+        "release": inputs.release,
+        "bundle": inputs.bundle,
+        "depot": {"url": f"https://{control}:{site.network.depot_port}"},
+        "blobs": _blobs(needs),
+        **_contents(needs),
+        "contents": needs.contents,
+        "tree": {"sha256": needs.tree.sha256, "size": needs.tree.size},
+        "units": list(needs.units),
+        "restart": [unit.name for unit in host_plan.units if unit.action == "restart"],
+        "stop": [unit.name for unit in host_plan.units if unit.action == "stop"],
+        "users": [unit.removesuffix(".service") for unit in needs.units],
+    }
+
+
+def _blobs(needs: HostNeeds) -> list[dict[str, Any]]:
+    blobs = {
+        artifact.sha256: {
+            "name": artifact.name,
+            "filename": artifact.filename,
+            "sha256": artifact.sha256,
+            "size": artifact.size,
+            "destination": destination(artifact),
+        }
+        for artifact in needs.artifacts
+    }
+    blobs[needs.tree.sha256] = {
+        "name": "tree",
+        "filename": TREE_NAME,
+        "sha256": needs.tree.sha256,
+        "size": needs.tree.size,
+        "destination": blob_destination(needs.tree.sha256),
+    }
+    return list(blobs.values())
+
+
+def _contents(needs: HostNeeds) -> dict[str, Any]:
+    def files(artifacts: tuple[Artifact, ...]) -> list[dict[str, str]]:
+        return [{"filename": a.filename, "sha256": a.sha256} for a in artifacts]
+
+    packages = needs.of_kind(ArtifactKind.OS_PACKAGE)
+    models = needs.of_kind(ArtifactKind.MODEL)
+    installer = needs.installer
+    return {
+        "wheels": files(needs.wheels),
+        "requirements": [f"{a.name}=={a.version}" for a in needs.wheels],
+        "uv": {"sha256": installer.sha256, "filename": installer.filename} if installer else None,
+        "os_packages": [f"{a.name}={a.version}" for a in packages],
+        "repository": files(packages),
+        "models": [{"name": a.name, "sha256": a.sha256} for a in models],
+        "sources": files(needs.of_kind(ArtifactKind.SOURCE)),
+    }
