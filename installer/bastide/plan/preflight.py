@@ -116,9 +116,9 @@ def memory_needed(
     if Group.LLM in groups and llm:
         tokens = site.sizes.llm.context_tokens * site.sizes.llm.parallel
         needed[f"weights of {llm.name}"] = llm.memory.weights
-        needed[f"context of {site.sizes.llm.parallel} × {site.sizes.llm.context_tokens} tokens"] = (
-            llm.memory.kv_cache_per_token * tokens
-        )
+        needed[
+            f"context of {site.sizes.llm.parallel} times {site.sizes.llm.context_tokens} tokens"
+        ] = llm.memory.kv_cache_per_token * tokens
         needed["the LLM server"] = ENGINE_BYTES
     if Group.EMBEDDINGS in groups and embeddings:
         needed[f"weights of {embeddings.name}"] = embeddings.memory.weights
