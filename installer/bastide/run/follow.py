@@ -52,19 +52,12 @@ class Follower:
         state: The state to begin with.
         log: The log file; it is appended to.
         observer: Who watches.
-        pulled: Returns the bytes that each host has fetched so far.
     """
 
-    def __init__(
-        self,
-        state: RunState,
-        log: Path,
-        observer: RunObserver,
-        pulled: Callable[[], Mapping[str, int]] = dict,
-    ) -> None:
+    def __init__(self, state: RunState, log: Path, observer: RunObserver) -> None:
         self.state = state
         self._observer = observer
-        self._pulled = pulled
+        self._pulled: Callable[[], Mapping[str, int]] = dict
         self._started = time.monotonic()
         self._spoken: dict[str, float] = {}
         self._lock = threading.Lock()
@@ -75,6 +68,10 @@ class Follower:
     def elapsed(self) -> float:
         """Seconds since the start."""
         return time.monotonic() - self._started
+
+    def watch(self, pulled: Callable[[], Mapping[str, int]]) -> None:
+        """Ask ``pulled`` from now on for the bytes that each host has fetched so far."""
+        self._pulled = pulled
 
     def event(self, event: Event) -> None:
         """Take one event of the playbook under way."""

@@ -1,0 +1,56 @@
+"""The site's secrets, opened for one run and sealed again for the hosts."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bastide.layout import Home, SiteFolder
+from bastide.run.depot import Identity
+from bastide.schema.site import Site
+from bastide.site.secrets import ensure_certificates, host_secrets
+from bastide.site.vault import label_of, password_file, read_password, seal
+
+
+@dataclass(frozen=True, repr=False)
+class Credentials:
+    """What one run needs of the site's secrets.
+
+    Args:
+        depot: The depot's certificate and key.
+        token: What hosts show to the depot; of this run only.
+        sealed: What travels to the hosts, encrypted with Ansible Vault.
+        password_file: The file with the password that opens ``sealed``.
+        notes: Certificates that were renewed on the way.
+    """
+
+    depot: Identity
+    token: str
+    sealed: bytes
+    password_file: Path
+    notes: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return "Credentials(…)"
+
+
+def open_credentials(site: Site, folder: SiteFolder, home: Home) -> Credentials:
+    """Open the site's secrets, renew certificates if need be, and seal what hosts get.
+
+    Raises:
+        ConfigError: There are no secrets, or they don't open.
+    """
+    found, notes = ensure_certificates(folder, home, site, datetime.now(UTC))
+    token = secrets.token_urlsafe(32)
+    label = label_of(folder.secrets.read_bytes(), where=str(folder.secrets))
+    carried = json.dumps({"bastide_secrets": host_secrets(found, site, token)})
+    return Credentials(
+        depot=Identity(found.depot_certificate_pem, found.depot_key_pem),
+        token=token,
+        sealed=seal(carried.encode(), read_password(home, label), label),
+        password_file=password_file(home, label),
+        notes=notes,
+    )

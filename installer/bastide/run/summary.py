@@ -1,0 +1,188 @@
+"""The end of a run as one frozen value: what each host came to, and what to do. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from bastide.errors import ApplyError, Problem
+from bastide.run.advice import advise
+from bastide.run.runner import Outcome
+from bastide.run.state import Failure, RunState
+
+STEP_FAILED = "BAS-6001"
+HOST_LOST = "BAS-6002"
+INTERRUPTED = "BAS-6003"
+NO_FINAL_COUNT = "BAS-6004"
+BROKE_DOWN = "BAS-6005"
+
+_LAST_LINES = 20
+
+
+class HostOutcome(StrEnum):
+    """What a host came to."""
+
+    OK = "ok"
+    CHANGED = "changed"
+    FAILED = "failed"
+    UNREACHABLE = "unreachable"
+    UNFINISHED = "unfinished"
+
+
+@dataclass(frozen=True)
+class HostResult:
+    """One host's end.
+
+    Args:
+        host: Its name.
+        outcome: What it came to.
+        changed: Steps that changed something.
+        done: Steps that ended well.
+        pulled: Bytes fetched from the depot.
+        phase: Where it failed; empty if it did not.
+        step: Where it failed; empty if it did not.
+        message: What was said; empty if it did not fail.
+        code: The host agent's own code, if it gave one.
+        advice: What to do; empty if it did not fail.
+    """
+
+    host: str
+    outcome: HostOutcome
+    changed: int
+    done: int
+    pulled: int
+    phase: str = ""
+    step: str = ""
+    message: str = ""
+    code: str = ""
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class ApplyResult:
+    """What an apply did. A true ``error`` makes the command fail with its code.
+
+    Args:
+        run: The run's id.
+        release: The release that was applied.
+        generations: The generation of each host that the plan leads to.
+        hosts: Each host's end.
+        seconds: How long each phase took, in order.
+        elapsed: Seconds over all.
+        directory: The run's folder.
+        log: The timeline.
+        notes: What the operator should know besides.
+    """
+
+    run: str
+    release: str
+    generations: dict[str, int]
+    hosts: tuple[HostResult, ...]
+    seconds: dict[str, float]
+    elapsed: float
+    directory: Path
+    log: Path
+    notes: tuple[str, ...] = ()
+    error: ApplyError | None = field(default=None, repr=False)
+
+    @property
+    def changed(self) -> int:
+        """Steps that changed something, over all hosts."""
+        return sum(host.changed for host in self.hosts)
+
+
+def host_results(state: RunState, outcome: Outcome) -> tuple[HostResult, ...]:
+    """Return every host's end, worst first and otherwise in the site's order."""
+    worst_first = [HostOutcome.UNREACHABLE, HostOutcome.FAILED, HostOutcome.UNFINISHED]
+    results = [_host_result(name, state, outcome) for name in state.hosts]
+    return tuple(
+        sorted(
+            results,
+            key=lambda r: worst_first.index(r.outcome) if r.outcome in worst_first else 9,
+        )
+    )
+
+
+def _host_result(name: str, state: RunState, outcome: Outcome) -> HostResult:
+    host = state.hosts[name]
+    failure = host.failure
+    if failure is not None:
+        return HostResult(
+            host=name,
+            outcome=HostOutcome(str(failure.kind)),
+            changed=host.changed,
+            done=host.done,
+            pulled=host.pulled,
+            phase=failure.phase,
+            step=failure.step,
+            message=_last_lines(failure.message),
+            code=failure.code,
+            advice=advise(failure),
+        )
+    ending = HostOutcome.CHANGED if host.changed else HostOutcome.OK
+    if not outcome.succeeded:
+        ending = HostOutcome.UNFINISHED
+    return HostResult(name, ending, host.changed, host.done, host.pulled)
+
+
+def error_of(state: RunState, outcome: Outcome, log: Path) -> ApplyError | None:
+    """Return what to tell the operator of a run that did not succeed; None if it did.
+
+    Args:
+        state: Where the run stood at its end.
+        outcome: How Ansible ended.
+        log: The timeline, for the hint.
+    """
+    if outcome.succeeded:
+        return None
+    again = "hosts keep the generation that they ran unless SWITCH began; `bastide apply` goes on"
+    if outcome.cancelled:
+        where = f" in phase {state.phases[-1].label}" if state.phases else ""
+        return ApplyError(
+            f"the run was stopped on request{where}: hosts may be changed in part",
+            code=INTERRUPTED,
+            hint=f"run `bastide apply` again: {again}",
+            problems=_problems(state.failures),
+        )
+    if state.failures:
+        return _failed(state.failures, len(state.hosts), log)
+    code = NO_FINAL_COUNT if outcome.finished is None else BROKE_DOWN
+    what = "without its final count" if outcome.finished is None else "with an error"
+    return ApplyError(
+        f"Ansible ended {what} (exit code {outcome.returncode}), so nothing it did is taken for"
+        f" good; its last words:\n{_last_lines(outcome.last_words)}",
+        code=code,
+        hint=f"see {log}; common causes are a full disk on this machine and a killed process",
+    )
+
+
+def _failed(failures: tuple[Failure, ...], hosts: int, log: Path) -> ApplyError:
+    lost = all(failure.kind == "unreachable" for failure in failures)
+    verb = "could not be reached" if lost else "failed"
+    return ApplyError(
+        f"{len(failures)} of {hosts} hosts {verb}; "
+        "hosts are changed in part, none is called good before it has passed HEALTH",
+        code=HOST_LOST if lost else STEP_FAILED,
+        hint=f"do what is said above, then run `bastide apply` again; the whole story: {log}",
+        problems=_problems(failures),
+    )
+
+
+def _problems(failures: tuple[Failure, ...]) -> tuple[Problem, ...]:
+    """Return the failures as problems; hosts that failed for one cause stand together."""
+    causes: dict[tuple[str, str, str, str], list[Failure]] = {}
+    for failure in failures:
+        key = (failure.phase, failure.step, failure.code, failure.message)
+        causes.setdefault(key, []).append(failure)
+    problems = []
+    for (phase, step, code, message), group in causes.items():
+        hosts = ", ".join(failure.host for failure in group)
+        mark = f" [{code}]" if code else ""
+        what = f"{phase} {step}{mark}: {_last_lines(message)}".strip()
+        problems.append(Problem(hosts, what, advise(group[0])))
+    return tuple(problems)
+
+
+def _last_lines(text: str) -> str:
+    return "\n".join(text.strip().splitlines()[-_LAST_LINES:])

@@ -1,0 +1,64 @@
+"""What a site should be, as one value: its description, the imported bundle, the rendered trees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bastide.plan.inputs import PlanInputs, TreeDigest
+from bastide.render.trees import HostTree
+from bastide.schema.artifact import Manifest
+from bastide.schema.facts import SiteFacts
+from bastide.schema.model_card import ModelCard
+from bastide.schema.site import Site
+from bastide.schema.target import Target
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Everything that is known without asking a host.
+
+    Args:
+        site: The site's description.
+        site_digest: Its digest.
+        release: The release, as ``name-version``.
+        bundle: Digest of the imported bundle.
+        manifest: The bundle's artifacts.
+        cards: The release's model cards, by model name.
+        target: What the hosts should be.
+        trees: Each host's rendered files.
+        blobs: Where the store has each artifact: path by SHA-256.
+    """
+
+    site: Site
+    site_digest: str
+    release: str
+    bundle: str
+    manifest: Manifest
+    cards: Mapping[str, ModelCard]
+    target: Target
+    trees: Mapping[str, HostTree]
+    blobs: Mapping[str, Path]
+
+    def plan_inputs(self, facts: SiteFacts, created: str) -> PlanInputs:
+        """Return what the planner takes.
+
+        Args:
+            facts: What the hosts are now.
+            created: The present time, RFC 3339.
+        """
+        trees = {
+            name: TreeDigest(tree.sha256, len(tree.tar), tree.digests)
+            for name, tree in self.trees.items()
+        }
+        return PlanInputs(
+            site=self.site,
+            site_digest=self.site_digest,
+            release=self.release,
+            bundle=self.bundle,
+            manifest=self.manifest,
+            facts=facts,
+            trees=trees,
+            created=created,
+        )
