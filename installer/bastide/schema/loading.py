@@ -216,7 +216,10 @@ def _problem(document: _Document, model: type[BaseModel], item: Any) -> Problem:
     hint = ""
     if item["type"] == "string_type" and raw is not None:
         hint = f'put it in quotes: "{raw}"'
-    return Problem(where, f"{name}: {expected}{found}", hint)
+    if item["type"] in {"enum", "literal_error"} and raw is not None:
+        close = difflib.get_close_matches(raw, re.findall(r"'([^']*)'", expected), n=1)
+        hint = f'did you mean "{close[0]}"?' if close else ""
+    return Problem(where, f"{name}: {expected}{found}" if name else expected, hint)
 
 
 def _short(raw: str) -> str:

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from bastide.schema.base import Name, Value
 
+METRICS_PORT = 8404  # on the gateway's loopback only
 Port = Annotated[int, Field(ge=1, le=65535, description="A TCP port.")]
-Address = IPv4Address | IPv6Address
+
+
+def _address(value: object) -> IPv4Address | IPv6Address:
+    try:
+        return ip_address(str(value))
+    except ValueError:
+        raise ValueError("should be an IPv4 or IPv6 address, such as 10.0.0.5") from None
+
+
+Address = Annotated[IPv4Address | IPv6Address, BeforeValidator(_address)]
 
 
 class Group(StrEnum):
@@ -34,7 +44,7 @@ class Ssh(Value):
     """How the control node reaches the hosts."""
 
     user: str = Field(default="root", description="User to log in as; root, or one with sudo.")
-    port: Port = 22
+    port: Port = Field(default=22, description="Port of the hosts' SSH server.")
     private_key: str = Field(description="Path of the private key file on the control node.")
     known_hosts: str = Field(description="Path of the known_hosts file with the hosts' keys.")
 
@@ -57,6 +67,17 @@ class Network(Value):
     llm_port: Port = Field(default=8081, description="Service port of the LLM server.")
     embeddings_port: Port = Field(default=8082, description="Service port of embeddings.")
     vectordb_port: Port = Field(default=6333, description="Service port of the vector DB.")
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        names = ("gateway_port", "llm_port", "embeddings_port", "vectordb_port")
+        used: dict[int, str] = {METRICS_PORT: "the gateway's own metrics"}
+        for name in names:
+            port = getattr(self, name)
+            if port in used:
+                raise ValueError(f"{name} is {port}, which {used[port]} uses already")
+            used[port] = name
+        return self
 
 
 class ModelChoices(Value):
