@@ -1,0 +1,276 @@
+"""One collection: its engine process, its order of writes, and the swap to a better shard.
+
+Writes go one at a time, so that their order is known. Upkeep which takes long (optimisation) runs
+in a second engine process on a copy of the shard, while the first serves on; the writes of that
+time are kept in a file and replayed on the copy before it takes over. See ``rebuild``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from bastide_vectordb import files, wire_config
+from bastide_vectordb.catchup import Catchup
+from bastide_vectordb.channel import Channel
+from bastide_vectordb.errors import ApiError
+
+META = "collection.json"
+_log = logging.getLogger(__name__)
+_DRAIN_SECONDS = 30.0
+_CLOSE_SECONDS = 8.0
+_REPLAY_PAUSE_BYTES = 1 << 20  # so little left to replay: stop writers and finish
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What ``collection.json`` holds.
+
+    Args:
+        settings: The collection's settings as created or changed.
+        shard: Name of the shard's folder beside this file.
+        created: Unix time of creation, seconds.
+    """
+
+    settings: dict[str, Any]
+    shard: str
+    created: float
+
+    def dump(self) -> bytes:
+        """As JSON."""
+        data = {"format": 1, **self.__dict__}
+        return orjson.dumps(data, option=orjson.OPT_INDENT_2)
+
+    @classmethod
+    def load(cls, path: Path) -> Stored:
+        """From a file.
+
+        Raises:
+            ValueError: not a collection file of a format that we know.
+        """
+        data = orjson.loads(path.read_bytes())
+        if data.pop("format", None) != 1:
+            raise ValueError(f"{path}: unknown format of collection file")
+        return cls(**data)
+
+
+def new_shard_name() -> str:
+    """A name for a shard's folder that was never used before."""
+    return f"shard-{uuid.uuid4().hex[:12]}"
+
+
+class Collection:
+    """A collection that serves.
+
+    Args:
+        name: Its name.
+        folder: Its folder, with ``collection.json`` and one shard.
+        stored: Content of ``collection.json``.
+        channel: The engine that has the shard open.
+    """
+
+    def __init__(self, name: str, folder: Path, stored: Stored, channel: Channel) -> None:
+        self.name = name
+        self.folder = folder
+        self.stored = stored
+        self.optimizing = False
+        self.written_bytes = 0  # by writes since the last optimisation
+        self.last_write = time.monotonic()
+        self._channel = channel
+        self._writing = asyncio.Lock()
+        self._changing = asyncio.Lock()
+        self._reviving = asyncio.Lock()
+        self._catchup: Catchup | None = None
+        self._successor: Channel | None = None
+        self._closed = False
+
+    @classmethod
+    async def start(cls, name: str, folder: Path) -> Collection:
+        """Open the collection in ``folder`` in a fresh engine process."""
+        stored = await asyncio.to_thread(Stored.load, folder / META)
+        channel = await Channel.start()
+        try:
+            await channel.open(folder / stored.shard, stored.settings)
+        except BaseException:
+            await channel.kill()
+            raise
+        return cls(name, folder, stored, channel)
+
+    @property
+    def shard_path(self) -> Path:
+        """The folder of the shard that serves."""
+        return self.folder / self.stored.shard
+
+    @property
+    def pid(self) -> int:
+        """Process id of the engine that serves."""
+        return self._channel.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the engine runs."""
+        return self._channel.alive
+
+    async def read(self, operation: str, body: bytes, meta: dict[str, object] | None) -> bytes:
+        """The JSON result of a read."""
+        channel = self._channel if self._channel.alive else await self._revived()
+        return await channel.call(operation, body, meta)
+
+    async def write(self, operation: str, body: bytes, meta: dict[str, object] | None) -> bytes:
+        """The JSON result of a write; kept for replay while a successor is being built."""
+        async with self._writing:
+            channel = self._channel if self._channel.alive else await self._revived()
+            if self._catchup is not None:
+                self._catchup.add(operation, body, meta)
+            self.written_bytes += len(body)
+            self.last_write = time.monotonic()
+            return await channel.call(operation, body, meta)
+
+    async def _revived(self) -> Channel:
+        """A new engine in place of one that died."""
+        async with self._reviving:
+            if self._closed:
+                raise ApiError(404, f"Not found: Collection `{self.name}` doesn't exist!")
+            if not self._channel.alive:
+                _log.error("engine of collection %r ended unasked; restarting it", self.name)
+                await self._channel.kill()
+                channel = await Channel.start()
+                try:
+                    await channel.open(self.shard_path, self.stored.settings)
+                except BaseException:
+                    await channel.kill()
+                    raise
+                self._channel = channel
+            return self._channel
+
+    async def info(self) -> dict[str, Any]:
+        """Qdrant's collection info."""
+        result: dict[str, Any] = orjson.loads(await self.read("info", b"", None))
+        return {
+            "status": "yellow" if self.optimizing else "green",
+            "optimizer_status": "ok",
+            **result,
+            "config": wire_config.config_to_json(self.stored.settings),
+        }
+
+    @contextlib.asynccontextmanager
+    async def frozen(self) -> AsyncIterator[Path]:
+        """The shard's folder, flushed, with no write until the block ends; reads go on."""
+        async with self._writing:
+            await self.read("flush", b"", None)
+            yield self.shard_path
+
+    async def change(self, settings: dict[str, Any]) -> None:
+        """Apply changed settings: the engine loads the shard anew with them."""
+        async with self._changing, self._writing:
+            await self._channel.drained()
+            await self._channel.close(_CLOSE_SECONDS)
+            stored = Stored(settings, self.stored.shard, self.stored.created)
+            try:
+                channel = await Channel.start()
+                await channel.open(self.shard_path, settings)
+                self._channel = channel
+                await asyncio.to_thread(files.write_atomic, self.folder / META, stored.dump())
+                self.stored = stored
+            except ApiError:
+                await self._revived()
+                raise
+
+    async def adopt(self, shard: Path, settings: dict[str, Any], channel: Channel) -> None:
+        """Let another shard of this collection, already open, take over; drop the present one."""
+        stored = Stored(settings, shard.name, self.stored.created)
+        await asyncio.to_thread(files.write_atomic, self.folder / META, stored.dump())
+        old, old_path = self._channel, self.shard_path
+        self.stored = stored
+        self._channel = channel
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                await old.drained()
+        await old.kill()
+        await asyncio.to_thread(files.remove_tree, old_path)
+
+    async def replace(self, shard: Path, settings: dict[str, Any], channel: Channel) -> None:
+        """As ``adopt``, for a shard from elsewhere: writes wait meanwhile."""
+        async with self._changing, self._writing:
+            await self.adopt(shard, settings, channel)
+
+    async def rebuild(self) -> bool:
+        """Optimise a copy of the shard in a second process, then swap; False if none was needed.
+
+        Until the swap the old shard has every write and is what a crash falls back to.
+        """
+        async with self._changing:
+            target = self.folder / new_shard_name()
+            written = self.written_bytes
+            self.optimizing = True
+            try:
+                changed = await self._rebuild(target)
+                self.written_bytes -= written
+                return changed
+            finally:
+                self.optimizing = False
+                self._catchup = None
+                self._successor = None
+
+    async def _rebuild(self, target: Path) -> bool:
+        log = Catchup(self.folder / f"{target.name}.catchup")
+        successor: Channel | None = None
+        try:
+            async with self.frozen() as source:
+                await asyncio.to_thread(files.copy_tree, source, target)
+                self._catchup = log
+            successor = self._successor = await Channel.start()
+            await successor.open(target, self.stored.settings, background=True)
+            changed = await successor.call("optimize")
+            if changed == b"false":
+                await successor.kill()
+                await asyncio.to_thread(files.remove_tree, target)
+                return False
+            # It ran at low priority, and the kernel lets no process raise itself again.
+            await successor.close(_DRAIN_SECONDS)
+            successor = self._successor = await Channel.start()
+            await successor.open(target, self.stored.settings)
+            await log.replay(successor, until=_REPLAY_PAUSE_BYTES)
+            async with self._writing:
+                await log.replay(successor, until=0)
+                await successor.call("flush")
+                await self.adopt(target, self.stored.settings, successor)
+            return True
+        except BaseException:
+            if successor is not None and successor is not self._channel:
+                await successor.kill()
+            if self.stored.shard != target.name:
+                await asyncio.to_thread(files.remove_tree, target)
+            raise
+        finally:
+            self._catchup = None
+            log.close()
+
+    def unused(self) -> list[Path]:
+        """Left-overs of a rebuild that a crash cut short."""
+        keep = {META, self.stored.shard}
+        return [self.folder / name for name in os.listdir(self.folder) if name not in keep]
+
+    async def close(self, seconds: float) -> None:
+        """Flush and end; an unfinished rebuild is dropped."""
+        self._closed = True
+        if self._successor is not None and self._successor is not self._channel:
+            await self._successor.kill()
+        await self._channel.close(seconds)
+
+    async def discard(self) -> None:
+        """End without flushing: the collection is being deleted."""
+        self._closed = True
+        if self._successor is not None and self._successor is not self._channel:
+            await self._successor.kill()
+        await self._channel.kill()

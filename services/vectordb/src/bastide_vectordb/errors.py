@@ -1,0 +1,83 @@
+"""Errors of the API, in Qdrant's words and status codes."""
+
+from __future__ import annotations
+
+# How Edge words the failures that a client caused; anything else of Edge's is ours (500).
+_NOT_FOUND = ("No point with id",)
+_BAD_INPUT = (
+    "Vector dimension error",
+    "Not existing vector name",
+    "Wrong input",
+    "Validation failed",
+    "Wrong usage of",
+    "Malformed",
+    "Payload type does not match",
+    "Unable to infer type",
+    "No range index",
+    "No appropriate index",
+    "Expected ",
+    "The expression",
+    "Bad request",
+    "Index required",
+)
+
+
+class ApiError(Exception):
+    """A request that cannot be served; the client gets ``status`` and the message.
+
+    Args:
+        status: HTTP status code.
+        message: One sentence for the client: what is wrong and what was expected.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+class BadRequestError(ApiError):
+    """The request is malformed or asks for what a value does not allow."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(400, f"Bad request: {message}")
+
+
+class NotFoundError(ApiError):
+    """The collection, point or snapshot does not exist."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(404, f"Not found: {message}")
+
+
+class UnsupportedError(ApiError):
+    """Qdrant's server can do this, the embedded engine cannot."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            400,
+            f"Bad request: {what} is not supported by Bastide vectordb (engine edge); "
+            "use the engine 'server' where it is needed",
+        )
+
+
+class StartupError(Exception):
+    """The service cannot start: configuration, secrets or storage are not usable."""
+
+
+def from_engine(error: BaseException) -> ApiError:
+    """An exception of Qdrant Edge as the answer that Qdrant's server would give.
+
+    Edge raises bare ``Exception`` with the text of its Rust error, and ``ValueError`` or
+    ``TypeError`` where a value does not convert, so the text is all there is to go by.
+    """
+    if isinstance(error, ApiError):
+        return error
+    text = str(error)
+    if isinstance(error, (ValueError, TypeError, OverflowError, KeyError)):
+        return BadRequestError(f"value not accepted: {text.splitlines()[0] if text else error!r}")
+    if text.startswith(_NOT_FOUND):
+        return NotFoundError(f"{text} found")
+    if text.startswith(_BAD_INPUT):
+        return ApiError(400, f"Wrong input: {text}")
+    return ApiError(500, f"Service internal error: {text or type(error).__name__}")

@@ -1,0 +1,151 @@
+"""What the endpoints do, apart from HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+import orjson
+
+from bastide_vectordb import files, wire_config
+from bastide_vectordb.collection import Collection
+from bastide_vectordb.config import Config
+from bastide_vectordb.errors import ApiError, BadRequestError
+from bastide_vectordb.metrics import Metrics
+from bastide_vectordb.registry import Registry
+from bastide_vectordb.snapshots import Snapshots
+
+_log = logging.getLogger(__name__)
+_POLL_SECONDS = 2.0
+_QUIET_SECONDS = 5.0  # no write for so long: a good moment to optimise
+_LONGEST_SECONDS = 60.0  # under constant writes: optimise this long after the last time
+_RETRY_SECONDS = 600.0
+_SHUTDOWN_SECONDS = 6.0
+_INFO_SECONDS = 2.0
+_FLOAT_BYTES = 4
+_VACUUM_SHARE = 0.8
+
+
+def parse(body: bytes) -> Any:
+    """A JSON body; an empty one is an empty object.
+
+    Raises:
+        BadRequestError: not JSON.
+    """
+    try:
+        return orjson.loads(body) if body else {}
+    except orjson.JSONDecodeError as error:
+        raise BadRequestError(f"body is not JSON: {error}") from error
+
+
+class Service:
+    """The collections, their snapshots and their upkeep.
+
+    Args:
+        config: The service's configuration.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.registry = Registry(config.storage_path, config.max_collections)
+        self.snapshots = Snapshots(config.snapshots_path, self.registry)
+        self.metrics = Metrics()
+        self._known: dict[str, dict[str, Any]] = {}
+        self._optimized: dict[str, tuple[float, int]] = {}  # name → when, points then
+        self._upkeep: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Open everything.
+
+        Raises:
+            StartupError: storage is not usable.
+        """
+        await asyncio.to_thread(self.registry.prepare)
+        await asyncio.to_thread(self.snapshots.prepare)
+        await self.registry.load()
+        self._upkeep = asyncio.create_task(self._keep_up())
+
+    async def stop(self) -> None:
+        """Flush and close everything, in less than 10 seconds."""
+        if self._upkeep is not None:
+            self._upkeep.cancel()
+            await asyncio.gather(self._upkeep, return_exceptions=True)
+        await self.registry.close(_SHUTDOWN_SECONDS)
+
+    async def create(self, name: str, body: bytes) -> None:
+        """Make a collection from a request's body."""
+        await self.registry.create(name, wire_config.creation(parse(body)))
+
+    async def change(self, name: str, body: bytes) -> None:
+        """Change a collection's settings."""
+        collection = self.registry.get(name)
+        now = collection.stored.settings
+        settings = wire_config.changes(parse(body), now)
+        if settings != now:
+            await collection.change(settings)
+
+    async def describe(self) -> str:
+        """The metrics' text; an engine that is busy is shown as it was last seen."""
+
+        async def ask(collection: Collection) -> None:
+            async with asyncio.timeout(_INFO_SECONDS):
+                self._known[collection.name] = await collection.info()
+
+        collections = self.registry.all()
+        await asyncio.gather(*map(ask, collections), return_exceptions=True)
+        shown = {c.name: self._known.get(c.name, {}) for c in collections}
+        return self.metrics.render(shown, [c.pid for c in collections])
+
+    async def _keep_up(self) -> None:
+        """Optimise collections that need it, one at a time, for ever."""
+        while True:
+            await asyncio.sleep(_POLL_SECONDS)
+            for collection in self.registry.all():
+                try:
+                    if await self._due(collection):
+                        await self._optimize(collection)
+                except (ApiError, OSError) as error:
+                    _log.warning("upkeep of collection %r: %s", collection.name, error)
+
+    async def _due(self, collection: Collection) -> bool:
+        threshold = wire_config.indexing_threshold_bytes(collection.stored.settings)
+        now = time.monotonic()
+        last, points_then = self._optimized.get(collection.name, (0.0, 0))
+        never = collection.name not in self._optimized
+        if not threshold or last > now or not (never or collection.written_bytes):
+            return False
+        if now - collection.last_write < _QUIET_SECONDS and now - last < _LONGEST_SECONDS:
+            return False
+        info = orjson.loads(await collection.read("info", b"", None))
+        points = info["points_count"]
+        if points < points_then * _VACUUM_SHARE:
+            return True
+        sizes = wire_config.sizes(collection.stored.settings)
+        loose = points * len(sizes) - info["indexed_vectors_count"]
+        due = loose * max(sizes.values(), default=0) * _FLOAT_BYTES >= threshold
+        # A sparse or partly filled collection stays above the threshold for ever.
+        return due and (never or collection.written_bytes >= threshold)
+
+    async def _optimize(self, collection: Collection) -> None:
+        need = 2 * await asyncio.to_thread(files.used_bytes, collection.shard_path)
+        free = await asyncio.to_thread(files.free_bytes, collection.folder)
+        started = time.monotonic()
+        points = orjson.loads(await collection.read("info", b"", None))["points_count"]
+        self._optimized[collection.name] = (started + _RETRY_SECONDS, points)
+        if free < need:
+            _log.warning("collection %r: not optimised, %d bytes needed and %d are free",
+                         collection.name, need, free)  # fmt: skip
+            return
+        try:
+            changed = await collection.rebuild()
+        except BaseException:
+            self.metrics.optimizations_failed += 1
+            raise
+        self._optimized[collection.name] = (time.monotonic(), points)
+        self.metrics.optimizations += 1
+        seconds = time.monotonic() - started
+        _log.info(
+            "collection %r optimised in %.1f s, changed: %s", collection.name, seconds, changed
+        )

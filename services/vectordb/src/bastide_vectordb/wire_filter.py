@@ -1,0 +1,193 @@
+"""Qdrant's filter JSON → Edge filters. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import qdrant_edge as edge
+
+from bastide_vectordb.errors import BadRequestError
+from bastide_vectordb.wire_values import (
+    boolean,
+    count,
+    fail,
+    known_keys,
+    number,
+    point_ids,
+    string,
+)
+
+_CLAUSES = ("must", "should", "must_not", "min_should")
+_BOUNDS = ("gt", "gte", "lt", "lte")
+_MAX_DEPTH = 32
+
+
+def filter_of(data: Any, where: str = "filter", depth: int = 0) -> Any:
+    """The Edge filter of a JSON filter; None stays None.
+
+    Raises:
+        BadRequestError: an unknown key, a wrong value, or nesting beyond 32 levels.
+    """
+    if data is None:
+        return None
+    if depth > _MAX_DEPTH:
+        raise BadRequestError(f"{where}: filters may nest at most {_MAX_DEPTH} levels deep")
+    known_keys(data, _CLAUSES, where)
+    lists = {
+        name: _conditions(data[name], f"{where}.{name}", depth)
+        for name in _CLAUSES[:3]
+        if data.get(name) is not None
+    }
+    minimum = data.get("min_should")
+    if minimum is not None:
+        known_keys(minimum, ("conditions", "min_count"), f"{where}.min_should")
+        lists["min_should"] = edge.MinShould(
+            conditions=_conditions(minimum.get("conditions"), f"{where}.min_should", depth),
+            min_count=count(minimum.get("min_count"), f"{where}.min_should.min_count"),
+        )
+    return edge.Filter(**lists)
+
+
+def _conditions(data: Any, where: str, depth: int) -> list[Any]:
+    items = data if isinstance(data, list) else [data]
+    return [_condition(item, f"{where}[{n}]", depth) for n, item in enumerate(items)]
+
+
+def _condition(data: Any, where: str, depth: int) -> Any:
+    if not isinstance(data, dict):
+        fail(where, "a condition", data)
+    if "key" in data:
+        return _field(data, where)
+    if len(data) == 1:
+        ((kind, value),) = data.items()
+        reader = _SIMPLE.get(kind)
+        if reader is not None:
+            return reader(value, f"{where}.{kind}")
+        if kind == "nested":
+            known_keys(value, ("key", "filter"), f"{where}.nested")
+            inner = filter_of(value.get("filter"), f"{where}.nested.filter", depth + 1)
+            return edge.NestedCondition(string(value.get("key"), f"{where}.nested.key"), inner)
+    return filter_of(data, where, depth + 1)
+
+
+def _key(data: Any, where: str) -> str:
+    return string(known_keys(data, ("key",), where).get("key"), f"{where}.key")
+
+
+_SIMPLE = {
+    "is_empty": lambda value, where: edge.IsEmptyCondition(_key(value, where)),
+    "is_null": lambda value, where: edge.IsNullCondition(_key(value, where)),
+    "has_id": lambda value, where: edge.HasIdCondition(set(point_ids(value, where))),
+    "has_vector": lambda value, where: edge.HasVectorCondition(string(value, where)),
+}
+
+
+def _field(data: dict[str, Any], where: str) -> Any:
+    known_keys(data, ("key", *_FIELD), where)
+    tests = {
+        name: read(data[name], f"{where}.{name}")
+        for name, read in _FIELD.items()
+        if data.get(name) is not None
+    }
+    if not tests:
+        raise BadRequestError(f"{where}: a condition needs one of {', '.join(_FIELD)}")
+    return edge.FieldCondition(string(data["key"], f"{where}.key"), **tests)
+
+
+def _match(data: Any, where: str) -> Any:
+    if not isinstance(data, dict) or len(data) != 1:
+        fail(where, f"one of {', '.join(_MATCH)}", data)
+    ((kind, value),) = data.items()
+    if kind not in _MATCH:
+        fail(where, f"one of {', '.join(_MATCH)}", kind)
+    return _MATCH[kind](value, f"{where}.{kind}")
+
+
+def _match_value(value: Any, where: str) -> Any:
+    if not isinstance(value, (str, int)) or (
+        type(value) is int and not -(1 << 63) <= value < 1 << 63
+    ):
+        fail(where, "a string, a 64-bit integer or true/false", value)
+    return edge.MatchValue(value)
+
+
+def _variants(value: Any, where: str) -> list[Any]:
+    strings = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    if not strings and not (isinstance(value, list) and all(type(item) is int for item in value)):
+        fail(where, "a list of strings or a list of integers", value)
+    return list(value)
+
+
+_MATCH = {
+    "value": _match_value,
+    "text": lambda value, where: edge.MatchText(string(value, where)),
+    "text_any": lambda value, where: edge.MatchTextAny(string(value, where)),
+    "phrase": lambda value, where: edge.MatchPhrase(string(value, where)),
+    "any": lambda value, where: edge.MatchAny(_variants(value, where)),
+    "except": lambda value, where: edge.MatchExcept(_variants(value, where)),
+}
+
+
+def _range(data: Any, where: str) -> Any:
+    known_keys(data, _BOUNDS, where)
+    bounds = {name: value for name, value in data.items() if value is not None}
+    if any(isinstance(value, str) for value in bounds.values()):
+        return edge.RangeDateTime(**{k: string(v, f"{where}.{k}") for k, v in bounds.items()})
+    return edge.RangeFloat(**{k: number(v, f"{where}.{k}") for k, v in bounds.items()})
+
+
+def _values_count(data: Any, where: str) -> Any:
+    known_keys(data, _BOUNDS, where)
+    return edge.ValuesCount(
+        **{k: count(v, f"{where}.{k}") for k, v in data.items() if v is not None}
+    )
+
+
+def geo_point(data: Any, where: str) -> Any:
+    """A point on the globe, in degrees."""
+    known_keys(data, ("lon", "lat"), where)
+    return edge.GeoPoint(
+        lon=number(data.get("lon"), f"{where}.lon"), lat=number(data.get("lat"), f"{where}.lat")
+    )
+
+
+def _geo_box(data: Any, where: str) -> Any:
+    known_keys(data, ("top_left", "bottom_right"), where)
+    return edge.GeoBoundingBox(
+        top_left=geo_point(data.get("top_left"), f"{where}.top_left"),
+        bottom_right=geo_point(data.get("bottom_right"), f"{where}.bottom_right"),
+    )
+
+
+def _geo_radius(data: Any, where: str) -> Any:
+    known_keys(data, ("center", "radius"), where)
+    center = geo_point(data.get("center"), f"{where}.center")
+    return edge.GeoRadius(center=center, radius=number(data.get("radius"), f"{where}.radius"))
+
+
+def _ring(data: Any, where: str) -> list[Any]:
+    points = known_keys(data, ("points",), where).get("points")
+    if not isinstance(points, list):
+        fail(f"{where}.points", "a list of points", points)
+    return [geo_point(item, f"{where}.points[{n}]") for n, item in enumerate(points)]
+
+
+def _geo_polygon(data: Any, where: str) -> Any:
+    known_keys(data, ("exterior", "interiors"), where)
+    holes = data.get("interiors") or []
+    return edge.GeoPolygon(
+        exterior=_ring(data.get("exterior"), f"{where}.exterior"),
+        interiors=[_ring(item, f"{where}.interiors[{n}]") for n, item in enumerate(holes)],
+    )
+
+
+_FIELD = {
+    "match": _match,
+    "range": _range,
+    "geo_bounding_box": _geo_box,
+    "geo_radius": _geo_radius,
+    "geo_polygon": _geo_polygon,
+    "values_count": _values_count,
+    "is_empty": boolean,
+    "is_null": boolean,
+}

@@ -1,0 +1,188 @@
+"""JSON values ⇄ Edge values that all requests share: ids, vectors, payload selectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn
+from uuid import UUID
+
+import qdrant_edge as edge
+
+from bastide_vectordb.errors import BadRequestError, UnsupportedError
+
+_INFERENCE_KEYS = frozenset({"text", "model", "image", "object", "options"})
+
+
+def fail(where: str, expected: str, got: object) -> NoReturn:
+    """Raise the error of one wrong value.
+
+    Raises:
+        BadRequestError: always; names the field, what was expected and what came.
+    """
+    shown = repr(got)
+    raise BadRequestError(f"{where}: expected {expected}, got {shown[:80]}")
+
+
+def known_keys(data: Any, allowed: Iterable[str], where: str) -> dict[str, Any]:
+    """``data`` as an object that has no keys but ``allowed``.
+
+    Raises:
+        BadRequestError: not an object, or it has an unknown key.
+    """
+    if not isinstance(data, dict):
+        fail(where, "an object", data)
+    extra = data.keys() - set(allowed)
+    if extra:
+        names = ", ".join(sorted(allowed))
+        raise BadRequestError(
+            f"{where}: unknown field {', '.join(map(repr, sorted(extra)))}, expected one of {names}"
+        )
+    return data
+
+
+def point_id(value: Any, where: str = "id") -> int | str:
+    """A point id: an unsigned 64-bit integer or a UUID.
+
+    Raises:
+        BadRequestError: anything else.
+    """
+    if type(value) is int and 0 <= value < 1 << 64:
+        return value
+    if isinstance(value, str):
+        try:
+            return str(UUID(value))
+        except ValueError:
+            pass
+    fail(where, "an unsigned integer or a UUID", value)
+
+
+def point_id_of_path(text: str) -> int | str:
+    """A point id out of a URL."""
+    return point_id(int(text) if text.isascii() and text.isdigit() else text)
+
+
+def point_ids(values: Any, where: str = "ids") -> list[int | str]:
+    """A list of point ids."""
+    if not isinstance(values, list):
+        fail(where, "a list of point ids", values)
+    return [point_id(value, where) for value in values]
+
+
+def count(value: Any, where: str, *, least: int = 0) -> int:
+    """A whole number of at least ``least``."""
+    if type(value) is not int or value < least or value >= 1 << 32:
+        fail(where, f"a whole number of at least {least}", value)
+    return value
+
+
+def number(value: Any, where: str) -> float:
+    """A number; ``true`` and ``false`` are none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        fail(where, "a number", value)
+    return float(value)
+
+
+def string(value: Any, where: str) -> str:
+    """A string."""
+    if not isinstance(value, str):
+        fail(where, "a string", value)
+    return value
+
+
+def boolean(value: Any, where: str) -> bool:
+    """``true`` or ``false``."""
+    if not isinstance(value, bool):
+        fail(where, "true or false", value)
+    return value
+
+
+def one_vector(value: Any, where: str) -> Any:
+    """One dense, multi or sparse vector for Edge.
+
+    Raises:
+        BadRequestError: not a vector.
+        UnsupportedError: text to embed: the service runs no embedding model.
+    """
+    if isinstance(value, list):
+        return value
+    if isinstance(value, dict):
+        if value.keys() == {"indices", "values"}:
+            return edge.SparseVector(indices=value["indices"], values=value["values"])
+        if value.keys() & _INFERENCE_KEYS:
+            raise UnsupportedError(f"{where}: embedding of text by the database")
+    fail(where, "a vector", value)
+
+
+def vectors(value: Any, where: str = "vector") -> Any:
+    """The vector, or the named vectors, of one point."""
+    if isinstance(value, list):
+        return value
+    if isinstance(value, dict):
+        return {name: one_vector(item, f"{where}.{name}") for name, item in value.items()}
+    fail(where, "a vector or an object of named vectors", value)
+
+
+def payload(value: Any, where: str = "payload") -> dict[str, Any] | None:
+    """A payload object, or nothing."""
+    if value is None or isinstance(value, dict):
+        return value
+    fail(where, "an object", value)
+
+
+def with_payload(value: Any, *, default: bool) -> Any:
+    """Which payload fields to return, in Edge's form."""
+    if value is None:
+        return default
+    if isinstance(value, (bool, list)):
+        return value
+    if isinstance(value, dict) and len(value) == 1:
+        if "include" in value:
+            return edge.PayloadSelector.Include(keys=value["include"])
+        if "exclude" in value:
+            return edge.PayloadSelector.Exclude(keys=value["exclude"])
+    fail("with_payload", "true, false, a list of fields, or include/exclude", value)
+
+
+def with_vector(value: Any) -> Any:
+    """Which vectors to return, in Edge's form."""
+    if value is None:
+        return False
+    if isinstance(value, (bool, list)):
+        return value
+    fail("with_vector", "true, false or a list of vector names", value)
+
+
+def vector_to_json(vector: Any) -> Any:
+    """A vector that Edge returned, as JSON values."""
+    if isinstance(vector, list):
+        return vector
+    if isinstance(vector, edge.SparseVector):
+        return {"indices": vector.indices, "values": vector.values}
+    if isinstance(vector, Mapping):
+        return {name: vector_to_json(item) for name, item in vector.items()}
+    return vector
+
+
+def record_to_json(record: Any) -> dict[str, Any]:
+    """A retrieved point as Qdrant words it."""
+    out: dict[str, Any] = {"id": record.id, "payload": record.payload}
+    vector = record.vector
+    if vector is not None:
+        out["vector"] = vector_to_json(vector)
+    if record.order_value is not None:
+        out["order_value"] = record.order_value
+    return out
+
+
+def scored_to_json(point: Any) -> dict[str, Any]:
+    """A search hit as Qdrant words it."""
+    out: dict[str, Any] = {"id": point.id, "version": point.version, "score": point.score}
+    payload_ = point.payload
+    if payload_ is not None:
+        out["payload"] = payload_
+    vector = point.vector
+    if vector is not None:
+        out["vector"] = vector_to_json(vector)
+    if point.order_value is not None:
+        out["order_value"] = point.order_value
+    return out
