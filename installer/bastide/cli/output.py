@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any, NoReturn, ParamSpec
 
 import click
 from pydantic import BaseModel
@@ -96,6 +96,12 @@ def _print_error(error: BastideError) -> None:
             console.print(f"    → {problem.hint}", markup=False)
     if error.hint:
         console.print(f"  what to do: {error.hint}", markup=False)
+
+
+def fail(error: BastideError) -> NoReturn:
+    """Print an error and exit with its code, for the few commands that have no result."""
+    _print_error(error)
+    sys.exit(error.exit_code)
 
 
 def reports(

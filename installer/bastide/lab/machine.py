@@ -1,0 +1,192 @@
+"""Power switch of one host: boot it, power it off, cut its power.
+
+Its processes live in a control group of their own. Without one, the systemds of two hosts would
+share the units' groups, and stopping a service on one would kill its namesake on the other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+from bastide.host import process
+from bastide.lab import process_record, wait
+from bastide.lab.errors import HOST_DIED, STILL_RUNNING, LabError
+from bastide.lab.state import LabHost, LabState
+from bastide.layout import LabFolder, LabHostFolder
+
+_CGROUPS = Path("/sys/fs/cgroup")
+# The hierarchies that matter where version 1 is mounted: systemd's own, 2, and two for accounts.
+_HIERARCHIES = ("systemd", "unified", "memory", "cpu")
+_SYSTEMD_RUNS = Path("/run/systemd/system")
+
+# Moves itself into the host's control groups, records who it is, then becomes systemd-nspawn, so
+# that there is never a host without a record, whenever the command that boots it is killed.
+LAUNCHER = """
+set -eu
+record=$1 log=$2
+shift 2
+exec >>"$log" 2>&1 </dev/null
+while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs"; shift; done
+shift
+read -r boot </proc/sys/kernel/random/boot_id
+read -r stat </proc/$$/stat
+printf '%s\\n%s\\n' "$boot" "$stat" >"$record.new"
+mv "$record.new" "$record"
+exec "$@"
+"""
+
+
+def unit_name(lab: str, host: str) -> str:
+    """Return the name of a host's machine and control group."""
+    return f"bastide-{lab}-{host}"
+
+
+def nspawn_argv(lab: str, host: LabHost, disk: Path) -> list[str]:
+    """Return the command that boots a host's systemd on its disk, inside its namespace."""
+    return [
+        "env",
+        # Debian's default since 11; without it IPAddressDeny would be accepted and do nothing.
+        "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1",
+        "systemd-nspawn",
+        "--quiet",
+        "--boot",
+        f"--directory={disk}",
+        f"--machine={unit_name(lab, host.name)}",
+        f"--hostname={host.name}",
+        f"--network-namespace-path=/run/netns/{host.namespace}",
+        "--capability=CAP_NET_ADMIN,CAP_BPF",  # nftables; IPAddressDeny
+        "--system-call-filter=bpf",
+        "--console=read-only",
+        "--register=no",
+        "--keep-unit",
+        "--settings=no",
+        "--link-journal=no",
+        "--resolv-conf=off",
+        "--timezone=off",
+    ]
+
+
+def _cgroup_directories(name: str) -> tuple[Path, ...]:
+    """Return a host's own control groups; none where systemd runs this machine and owns them."""
+    if _SYSTEMD_RUNS.is_dir():
+        return ()
+    if (_CGROUPS / "cgroup.procs").exists():  # version 2 alone
+        return (_CGROUPS / name,)
+    return tuple(
+        _CGROUPS / hierarchy / name
+        for hierarchy in _HIERARCHIES
+        if (_CGROUPS / hierarchy / "cgroup.procs").exists()
+    )
+
+
+def _scope_argv(name: str) -> tuple[str, ...]:
+    """Return what starts a host in a scope of its own where systemd runs this machine."""
+    if not _SYSTEMD_RUNS.is_dir():
+        return ()
+    scope = ("systemd-run", "--quiet", "--scope", "--collect", "--property=Delegate=yes")
+    return (*scope, f"--unit={name}", "--slice=bastide-lab.slice")
+
+
+def boot(state: LabState, name: str) -> None:
+    """Start a host and return at once; it outlives this process.
+
+    Raises:
+        LabError: systemd-nspawn could not even be started.
+    """
+    host = state.host(name)
+    own = LabFolder(state.folder).host(name)
+    unit = unit_name(state.name, name)
+    clear(state.name, own)
+    groups = _cgroup_directories(unit)
+    for group in groups:
+        group.mkdir(exist_ok=True)
+    process.run(
+        [
+            *("setsid", "--fork"),
+            *_scope_argv(unit),
+            *("sh", "-c", LAUNCHER, "launcher", str(own.process), str(own.console)),
+            *(str(group) for group in groups),
+            "--",
+            *nspawn_argv(state.name, host, own.disk),
+        ]
+    )
+    if not wait.until(own.process.exists, 10):
+        raise LabError(
+            f"{name} could not be started; the last lines of {own.console}:\n{tail(own.console)}",
+            code=HOST_DIED,
+            hint=f"read {own.console}",
+        )
+
+
+def alive(own: LabHostFolder) -> bool:
+    """Return whether a host runs."""
+    return process_record.alive(own.process)
+
+
+def power_off(own: LabHostFolder, patience: float) -> bool:
+    """Ask a host to power off; return whether it did within ``patience`` seconds."""
+    runner = process_record.read(own.process)
+    if runner is None or not process_record.running(runner):
+        return True
+    process_record.send(runner, signal.SIGTERM)  # nspawn passes it on as a clean power-off
+    return wait.until(lambda: not process_record.running(runner), patience)
+
+
+def clear(lab: str, own: LabHostFolder) -> None:
+    """Cut a host's power: kill all that the lab started for it, and nothing else.
+
+    Raises:
+        LabError: A process cannot be killed.
+    """
+    runner = process_record.read(own.process)
+    doomed: list[process_record.Process] = []
+    if runner is not None and process_record.running(runner):
+        doomed = [runner, *process_record.descendants(runner)]
+        process_record.send(runner, signal.SIGKILL)
+    groups = _cgroup_directories(unit_name(lab, own.root.name))
+
+    def gone() -> bool:
+        rest = [one for one in doomed if process_record.running(one)] + list(_members(groups))
+        for one in rest:
+            process_record.send(one, signal.SIGKILL)
+        return not rest
+
+    if not wait.until(gone, 10):
+        raise LabError(
+            f"processes of {own.root.name} do not end, although they were killed",
+            code=STILL_RUNNING,
+            hint="run the same command again; `ps -ef` shows what they wait for",
+        )
+    own.process.unlink(missing_ok=True)
+    _remove_groups(groups)
+
+
+def _members(groups: tuple[Path, ...]) -> Iterator[process_record.Process]:
+    """Yield the running processes in control groups that only a lab's launcher fills."""
+    for group in groups:
+        for procs in [*group.glob("**/cgroup.procs")]:
+            with contextlib.suppress(OSError):
+                for pid in {int(line) for line in procs.read_text().split()}:
+                    found = process_record.lookup(pid)
+                    if found is not None:
+                        yield found
+
+
+def _remove_groups(groups: tuple[Path, ...]) -> None:
+    for group in groups:
+        below = sorted(group.glob("**/"), reverse=True)
+        for directory in below:
+            with contextlib.suppress(OSError):  # a busy one is tried again by the next command
+                directory.rmdir()
+
+
+def tail(console: Path, lines: int = 15) -> str:
+    """Return the last lines of a console log."""
+    try:
+        text = console.read_text(errors="replace")
+    except OSError:
+        return "(empty)"
+    return "\n".join(text.strip().splitlines()[-lines:]) or "(empty)"
