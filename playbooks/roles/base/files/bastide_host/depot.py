@@ -1,0 +1,220 @@
+"""Fetch blobs from the control node: one TLS connection, resumed after cuts, verified."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import os
+import ssl
+import time
+import urllib.parse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from bastide_host.host import BLOCK, AgentError, sha256_of
+
+
+@dataclass(frozen=True)
+class Blob:
+    """One file to fetch.
+
+    Args:
+        name: What people call it.
+        sha256: Its digest, in hex.
+        size: Its size in bytes.
+        destination: Where it goes.
+    """
+
+    name: str
+    sha256: str
+    size: int
+    destination: Path
+
+    @property
+    def partial(self) -> Path:
+        """What has arrived so far; it survives a cut and is continued."""
+        return self.destination.with_name(self.destination.name + ".partial")
+
+    def is_here(self) -> bool:
+        """Return whether the file is complete.
+
+        Files below a name that contains their digest were verified before they got that name;
+        their size is compared. Others are hashed.
+        """
+        with contextlib.suppress(OSError):
+            if self.destination.stat().st_size != self.size:
+                return False
+            named = self.sha256 in self.destination.name
+            return named or sha256_of(self.destination) == self.sha256
+        return False
+
+    def missing_bytes(self) -> int:
+        """Return how many bytes still have to come."""
+        with contextlib.suppress(OSError):
+            return max(self.size - self.partial.stat().st_size, 0)
+        return self.size
+
+
+class Depot:
+    """The control node's artifact server, over one kept-alive TLS connection.
+
+    Args:
+        url: ``https://address:port``.
+        token: This run's bearer token.
+        authority: PEM file of the CA that signed its certificate.
+        pause: Seconds before the first retry; doubles with each.
+    """
+
+    ATTEMPTS = 6
+
+    def __init__(self, url: str, token: str, authority: Path, pause: float = 0.5) -> None:
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme != "https" or not parts.hostname:
+            raise AgentError("BAS-6050", f"the depot's address is not https: {url}")
+        self.url = url
+        self._host = parts.hostname
+        self._port = parts.port or 443
+        self._token = token
+        self._context = ssl.create_default_context(cafile=str(authority))
+        self._pause = pause
+        self._connection: http.client.HTTPSConnection | None = None
+
+    def close(self) -> None:
+        """Close the connection, if it is open."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _get(self, sha256: str, start: int) -> http.client.HTTPResponse:
+        if self._connection is None:
+            self._connection = http.client.HTTPSConnection(
+                self._host, self._port, timeout=60, context=self._context
+            )
+        headers = {"Authorization": f"Bearer {self._token}"}
+        if start:
+            headers["Range"] = f"bytes={start}-"
+        self._connection.request("GET", f"/sha256/{sha256}", headers=headers)
+        return self._connection.getresponse()
+
+    def fetch(self, blob: Blob, moved: Callable[[int], None]) -> None:
+        """Bring one blob to its destination, continuing what an earlier attempt left.
+
+        Args:
+            blob: What to fetch.
+            moved: Told how many bytes have arrived, each time some have.
+
+        Raises:
+            AgentError: The depot refuses, keeps failing, or gives other bytes than promised.
+        """
+        failures = 0
+        resumed = blob.partial.exists()
+        while True:
+            before = blob.missing_bytes()
+            try:
+                digest = self._fetch_rest(blob, moved)
+            except (OSError, http.client.HTTPException) as error:
+                self.close()
+                self._stop_if_untrusted(error)
+                failures = 1 if blob.missing_bytes() < before else failures + 1
+                if failures >= self.ATTEMPTS:
+                    raise AgentError(
+                        "BAS-6052",
+                        f"could not fetch {blob.name} from {self.url}: {error or type(error)}",
+                        "check the network between this host and the control node; apply again"
+                        " continues where this one stopped",
+                    ) from error
+                time.sleep(min(self._pause * 2 ** (failures - 1), 8))
+                continue
+            if digest != blob.sha256 and resumed:  # what lay there was bad: begin anew, once
+                blob.partial.unlink()
+                resumed = False
+                continue
+            self._keep(blob, digest)
+            return
+
+    def _stop_if_untrusted(self, error: Exception) -> None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            raise AgentError(
+                "BAS-6054",
+                f"{self.url} is not this site's depot: {error.verify_message}",
+                "see that network.control_address in site.yaml is the control node's own address,"
+                " and that this host's clock is right",
+            ) from error
+
+    def _fetch_rest(self, blob: Blob, moved: Callable[[int], None]) -> str:
+        """Append what is missing to the partial file; return the digest of all of it."""
+        digest = hashlib.sha256()
+        blob.destination.parent.mkdir(parents=True, exist_ok=True)
+        with blob.partial.open("a+b") as stream:
+            stream.seek(0)
+            for block in iter(lambda: stream.read(BLOCK), b""):
+                digest.update(block)
+            have = stream.tell()
+            if have < blob.size or blob.size == 0:
+                response = self._get(blob.sha256, have)
+                if response.status == http.client.OK and have:  # the depot ignored the range
+                    stream.truncate(0)
+                    digest = hashlib.sha256()
+                    have = 0
+                self._check_status(blob, response, have)
+                self._copy(response, stream, (digest.update, moved), blob.size - have)
+            stream.flush()
+            os.fsync(stream.fileno())
+        return digest.hexdigest()
+
+    def _check_status(self, blob: Blob, response: http.client.HTTPResponse, have: int) -> None:
+        status = response.status
+        wanted = http.client.PARTIAL_CONTENT if have else http.client.OK
+        if status == wanted:
+            return
+        response.read(BLOCK)
+        if status in {http.client.UNAUTHORIZED, http.client.FORBIDDEN}:
+            raise AgentError(
+                "BAS-6054",
+                f"the depot {self.url} refused this run's token ({status})",
+                "apply again: each run has a token of its own",
+            )
+        if status == http.client.NOT_FOUND:
+            raise AgentError(
+                "BAS-6052",
+                f"the depot does not have {blob.name} ({blob.sha256})",
+                "import the bundle again: the store has lost this artifact",
+            )
+        raise http.client.HTTPException(f"the depot answered {status} {response.reason}")
+
+    @staticmethod
+    def _copy(
+        response: http.client.HTTPResponse,
+        stream: BinaryIO,
+        tell: tuple[Callable[[bytes], None], Callable[[int], None]],
+        size: int,
+    ) -> None:
+        digest, moved = tell
+        left = size
+        while left > 0:
+            block = response.read(min(BLOCK, left))
+            if not block:
+                raise http.client.IncompleteRead(b"", left)
+            stream.write(block)
+            digest(block)
+            moved(len(block))
+            left -= len(block)
+        if response.read(1):
+            raise AgentError("BAS-6053", "the depot sent more bytes than the manifest promises")
+
+    @staticmethod
+    def _keep(blob: Blob, digest: str) -> None:
+        """Give a complete file its name, or remove it if its bytes are wrong."""
+        if digest != blob.sha256:
+            blob.partial.unlink()
+            raise AgentError(
+                "BAS-6053",
+                f"{blob.name}: expected SHA-256 {blob.sha256}, got {digest}; the file was removed",
+                "apply again; if it happens twice, the store on the control node is damaged:"
+                " run bastide bundle verify and import again",
+            )
+        blob.partial.chmod(0o644)
+        blob.partial.replace(blob.destination)

@@ -1,0 +1,98 @@
+"""The command line of the host agent."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from bastide_host.facts import check_ports, facts
+from bastide_host.generation import generation
+from bastide_host.host import AgentError, JsonObject, Paths, only_one
+from bastide_host.packages import install_packages
+from bastide_host.prepare import prepare, write_secrets
+from bastide_host.stage import stage
+from bastide_host.switch import switch
+from bastide_host.units import describe, health, restart
+from bastide_host.validate import validate
+
+
+def _description(argument: str) -> JsonObject:
+    text = sys.stdin.read() if argument == "-" else Path(argument).read_text(encoding="utf-8")
+    value = json.loads(text)
+    if not isinstance(value, dict) or value.get("format") != "bastide.stage/1":
+        raise AgentError("BAS-6050", "the stage description is not of the format bastide.stage/1")
+    return value
+
+
+def _stage_command(paths: Paths, options: argparse.Namespace) -> JsonObject:
+    token = paths.run / "depot_token" if options.token_file is None else options.token_file
+    authority = paths.etc / "ca.pem" if options.ca is None else options.ca
+    description = _description(options.stage)
+    return stage(paths, description, token.read_text(encoding="utf-8").strip(), authority)
+
+
+Command = Callable[[Paths, argparse.Namespace], JsonObject]
+_READ_ONLY: dict[str, Command] = {
+    "facts": lambda paths, _options: facts(paths),
+    "check": lambda paths, options: check_ports(paths, json.loads(options.ports)),
+    "describe": lambda paths, _options: describe(paths),
+    "health": lambda paths, options: health(paths, options.units, options.seconds),
+}
+_CHANGING: dict[str, Command] = {
+    "prepare": lambda paths, _options: prepare(paths),
+    "secrets": lambda paths, options: write_secrets(
+        paths, json.load(sys.stdin), options.groups.split(",")
+    ),
+    "stage": _stage_command,
+    "packages": lambda paths, options: install_packages(paths, _description(options.stage)),
+    "generation": lambda paths, options: generation(paths, _description(options.stage)),
+    "validate": lambda paths, options: validate(paths, _description(options.stage)),
+    "switch": lambda paths, options: switch(paths, _description(options.stage)),
+    "restart": lambda paths, options: restart(paths, options.units),
+}
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="bastide_host.py", description="Bastide's host agent.")
+    parser.add_argument("command", choices=sorted({**_READ_ONLY, **_CHANGING}))
+    parser.add_argument("units", nargs="*", help="units to restart or to wait for")
+    parser.add_argument("--root", type=Path, default=Path("/"), help="another root, for tests")
+    parser.add_argument("--stage", default="-", help="stage description; - is standard input")
+    parser.add_argument("--token-file", type=Path, help="file with the depot's token")
+    parser.add_argument("--ca", type=Path, help="CA certificate of the depot, PEM")
+    parser.add_argument("--ports", default="{}", help="JSON object: service to port")
+    parser.add_argument("--groups", default="", help="the host's groups, with commas between")
+    parser.add_argument("--seconds", type=float, default=180.0, help="how long to wait")
+    return parser.parse_args(arguments)
+
+
+def _answer(options: argparse.Namespace) -> JsonObject:
+    paths = Paths(options.root)
+    if options.command in _READ_ONLY:
+        return _READ_ONLY[options.command](paths, options)
+    with only_one(paths):
+        return _CHANGING[options.command](paths, options)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; print its result or its error as one JSON object."""
+    os.umask(0o022)
+    options = _parse(arguments)
+    try:
+        answer = _answer(options)
+    except AgentError as error:
+        failure = {"code": error.code, "message": str(error), "hint": error.hint}
+        print(json.dumps({"error": failure}))
+        return 1
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, tarfile.TarError) as error:
+        message = f"{options.command}: {type(error).__name__}: {error}"
+        print(json.dumps({"error": {"code": "BAS-6050", "message": message, "hint": ""}}))
+        return 1
+    print(json.dumps(answer))
+    return 0

@@ -1,0 +1,155 @@
+"""OS packages: a flat local repository, and apt with that source alone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from bastide_host.facts import installed_packages
+from bastide_host.host import (
+    AgentError,
+    JsonObject,
+    Paths,
+    link_atomic,
+    run,
+    tail,
+    text_of,
+    write_atomic,
+)
+from bastide_host.stage import blobs_of
+
+_POLICY = "/usr/sbin/policy-rc.d"
+_POLICY_TEXT = (
+    "#!/bin/sh\n# By Bastide, only while it installs packages: no daemon starts.\nexit 101\n"
+)
+_MASKED = {"haproxy": "haproxy.service"}  # the gateway runs haproxy with a unit of its own
+
+
+def packages_to_install(
+    wanted: list[str], installed: Mapping[str, str], newer: Callable[[str, str], bool]
+) -> list[str]:
+    """Return those ``name=version`` of ``wanted`` that the host lacks or has older.
+
+    Args:
+        wanted: The host's closure, ``name=version``.
+        installed: Name → version.
+        newer: Whether its first version is newer than its second.
+    """
+    missing = []
+    for each in wanted:
+        name, version = each.split("=", 1)
+        present = installed.get(name)
+        if present != version and (present is None or not newer(present, version)):
+            missing.append(each)
+    return missing
+
+
+def _newer(first: str, second: str) -> bool:
+    return run(["dpkg", "--compare-versions", first, "gt", second]).returncode == 0
+
+
+def _package_stanza(deb: Path, sha256: str) -> str:
+    done = run(["dpkg-deb", "--field", str(deb)], timeout=60)
+    if done.returncode != 0:
+        raise AgentError("BAS-6055", f"{deb.name} is not a Debian package: {tail(done)}")
+    size = deb.stat().st_size
+    return f"{done.stdout.strip()}\nFilename: ./{deb.name}\nSize: {size}\nSHA256: {sha256}\n"
+
+
+def build_repository(paths: Paths, description: JsonObject) -> bool:
+    """Make the flat repository hold exactly this stage's packages; return whether it changed."""
+    sources = {blob.sha256: blob.destination for blob in blobs_of(paths, description)}
+    wanted = {
+        each["filename"]: each["sha256"]
+        for each in description["repository"]
+        if each["filename"].endswith(".deb")
+    }
+    index = paths.repository / "Packages"
+    listed = re.findall(
+        r"^Filename: \./(.+)\nSize: \d+\nSHA256: (.+)$", text_of(index), re.MULTILINE
+    )
+    here = {path.name for path in paths.repository.glob("*.deb")}
+    if dict(listed) == wanted and here == set(wanted):
+        return _apt_source(paths)
+    for name in here - set(wanted):
+        (paths.repository / name).unlink()
+    stanzas = []
+    for name, sha256 in sorted(wanted.items()):
+        path = paths.repository / name
+        path.unlink(missing_ok=True)
+        os.link(sources[sha256], path)
+        stanzas.append(_package_stanza(path, sha256))
+    write_atomic(index, "\n".join(stanzas).encode())
+    _apt_source(paths)
+    return True
+
+
+def _apt_source(paths: Paths) -> bool:
+    line = (
+        "# Bastide's packages of this release; each was verified by SHA-256 when it came.\n"
+        f"deb [trusted=yes] file:{paths.repository} ./\n"
+    )
+    return write_atomic(paths.at("/etc/apt/sources.list.d/bastide.list"), line.encode())
+
+
+@contextlib.contextmanager
+def no_daemon_starts(paths: Paths) -> Iterator[None]:
+    """Keep maintainer scripts from starting daemons; an administrator's own policy comes back."""
+    policy = paths.at(_POLICY)
+    saved = policy.with_name("policy-rc.d.before-bastide")
+    if policy.exists() and text_of(policy) != _POLICY_TEXT:
+        policy.replace(saved)
+    write_atomic(policy, _POLICY_TEXT.encode(), 0o755)
+    try:
+        yield
+    finally:
+        policy.unlink(missing_ok=True)
+        if saved.exists():
+            saved.replace(policy)
+
+
+def _apt(*arguments: str) -> None:
+    options = {
+        "Dir::Etc::sourcelist": "/etc/apt/sources.list.d/bastide.list",
+        "Dir::Etc::sourceparts": "-",
+        "APT::Get::List-Cleanup": "0",
+        "Acquire::Languages": "none",
+        "DPkg::Lock::Timeout": "300",
+        "Dpkg::Options::": "--force-confold",
+        "Dpkg::Use-Pty": "0",
+    }
+    flags = [f"-o{name}={value}" for name, value in options.items()]
+    env = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_MODE": "l"}
+    done = run(["apt-get", "-q", *flags, *arguments], env=env, timeout=1800)
+    if done.returncode != 0:
+        raise AgentError(
+            "BAS-6055",
+            f"apt-get {arguments[0]} failed:\n{tail(done)}",
+            "put right what the last lines say (often another version that an administrator"
+            " holds), then apply again",
+        )
+
+
+def install_packages(paths: Paths, description: JsonObject) -> JsonObject:
+    """Install the OS packages that the host lacks, from the local repository alone.
+
+    Raises:
+        AgentError: apt fails, or a package is not there afterwards.
+    """
+    changed = build_repository(paths, description)
+    wanted = list(description["os_packages"])
+    missing = packages_to_install(wanted, installed_packages(paths), _newer)
+    if missing:
+        for package, unit in _MASKED.items():
+            if any(each.startswith(f"{package}=") for each in missing):
+                link_atomic(paths.units / unit, "/dev/null")
+        with no_daemon_starts(paths):
+            _apt("update")
+            _apt("install", "--yes", "--no-install-recommends", *missing)
+    left = packages_to_install(missing, installed_packages(paths), _newer)
+    if left:
+        raise AgentError("BAS-6055", f"apt-get ended well, but did not install {', '.join(left)}")
+    return {"changed": changed or bool(missing), "installed": missing}

@@ -1,0 +1,101 @@
+"""Folders, secrets, and no internet sources: what a host needs before artifacts come."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+
+from bastide_host.host import AgentError, JsonObject, Paths, read_json, text_of, write_atomic
+
+_FOLDERS = (
+    ("/opt/bastide", 0o755),
+    ("/opt/bastide/bin", 0o755),
+    ("/opt/bastide/generations", 0o755),
+    ("/var/lib/bastide", 0o755),
+    ("/var/lib/bastide/models", 0o755),
+    ("/var/lib/bastide/artifacts", 0o755),
+    ("/var/lib/bastide/repository", 0o755),
+    ("/var/lib/bastide/started", 0o700),
+    ("/etc/bastide", 0o755),
+    ("/etc/bastide/secrets", 0o700),
+)
+_LOCAL_SOURCE = re.compile(
+    r"^(?:URIs:\s*|deb(?:-src)?\s+(?:\[[^\]]*\]\s+)?)(?:file|cdrom|copy):", re.MULTILINE
+)
+_ANY_SOURCE = re.compile(r"^(?:URIs:|deb(?:-src)?\s)", re.MULTILINE)
+_ASIDE = ".disabled-by-bastide"
+
+
+def make_folders(paths: Paths) -> list[str]:
+    """Create Bastide's folders, 0755 (secrets 0700); return which were new or had other modes."""
+    changed = []
+    for name, mode in _FOLDERS:
+        path = paths.at(name)
+        if not path.is_dir() or (path.stat().st_mode & 0o7777) != mode:
+            path.mkdir(parents=True, exist_ok=True)
+            path.chmod(mode)
+            changed.append(name)
+    paths.run.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return changed
+
+
+def set_sources_aside(paths: Paths) -> list[str]:
+    """Rename apt sources that are not local, so that nothing waits for the internet.
+
+    To undo it, rename ``<file>.disabled-by-bastide`` back; the names are also kept in
+    ``/var/lib/bastide/disabled-sources.json``.
+    """
+    folder = paths.at("/etc/apt/sources.list.d")
+    files = [paths.at("/etc/apt/sources.list"), *folder.glob("*.list"), *folder.glob("*.sources")]
+    moved = []
+    for path in sorted(files):
+        text = text_of(path)
+        if len(_ANY_SOURCE.findall(text)) > len(_LOCAL_SOURCE.findall(text)):
+            path.rename(path.with_name(path.name + _ASIDE))
+            moved.append("/" + str(path.relative_to(paths.root)))
+    if moved:
+        record = paths.state / "disabled-sources.json"
+        known = (read_json(record) or {}).get("files", [])
+        content = json.dumps({"files": sorted({*known, *moved})}, indent=2) + "\n"
+        write_atomic(record, content.encode())
+    return moved
+
+
+def prepare(paths: Paths) -> JsonObject:
+    """Make the host ready to take artifacts: folders, and no internet sources."""
+    folders = make_folders(paths)
+    moved = set_sources_aside(paths)
+    return {"changed": bool(folders or moved), "folders": folders, "sources_aside": moved}
+
+
+_SECRET_FILES = (  # name in the input, file, mode, groups that get it (empty: every host)
+    ("ca_pem", "/etc/bastide/ca.pem", 0o644, ()),
+    ("api_key", "/etc/bastide/secrets/api_key", 0o600, ("vectordb",)),
+    ("read_only_api_key", "/etc/bastide/secrets/read_only_api_key", 0o600, ("vectordb",)),
+    ("gateway_pem", "/etc/bastide/secrets/gateway.pem", 0o600, ("gateway",)),
+    ("gateway_keys_map", "/etc/bastide/secrets/gateway-keys.map", 0o600, ("gateway",)),
+)
+
+
+def write_secrets(paths: Paths, secrets: Mapping[str, str], groups: list[str]) -> JsonObject:
+    """Write the secrets that a host of ``groups`` needs, and the depot's token for this run.
+
+    Args:
+        paths: The host's paths.
+        secrets: By name, as in ``_SECRET_FILES``, and ``depot_token``.
+        groups: The host's groups.
+
+    Raises:
+        AgentError: One is missing or empty: an empty key would switch authentication off.
+    """
+    changed = []
+    for name, path, mode, needed_by in _SECRET_FILES:
+        if needed_by and not set(needed_by) & set(groups):
+            continue
+        if not secrets.get(name, "").strip():
+            raise AgentError("BAS-6063", f"the secret '{name}' is empty", "run bastide init again")
+        if write_atomic(paths.at(path), secrets[name].encode(), mode):
+            changed.append(path)
+    write_atomic(paths.run / "depot_token", secrets.get("depot_token", "").encode(), 0o600)
+    return {"changed": bool(changed), "files": changed}

@@ -1,0 +1,115 @@
+"""Bring every artifact that a host lacks; nothing becomes active."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from bastide_host.depot import Blob, Depot
+from bastide_host.host import AgentError, JsonObject, Paths, fsync_directory
+
+SPACE_RESERVE = 64 << 20  # what must stay free beside the bytes to pull
+
+
+def blobs_of(paths: Paths, stage: JsonObject) -> list[Blob]:
+    """Return the blobs that a stage description names.
+
+    Raises:
+        AgentError: A digest or destination is not of the expected form.
+    """
+    found = []
+    for each in stage["blobs"]:
+        destination = PurePosixPath(each["destination"])
+        parts_ok = destination.is_absolute() and ".." not in destination.parts
+        if not parts_ok or not re.fullmatch("[0-9a-f]{64}", each["sha256"]):
+            raise AgentError("BAS-6050", f"stage description: {each['name']} is not well formed")
+        path = paths.at(str(destination))
+        found.append(Blob(each["name"], each["sha256"], each["size"], path))
+    return found
+
+
+def check_space(blobs: Iterable[Blob]) -> None:
+    """Refuse before the first byte if the missing bytes do not fit.
+
+    Raises:
+        AgentError: Says by file system how much is needed, free and lacking.
+    """
+    needed: dict[int, int] = {}
+    places: dict[int, Path] = {}
+    for blob in blobs:
+        folder = blob.destination.parent
+        while not folder.is_dir():
+            folder = folder.parent
+        device = folder.stat().st_dev
+        needed[device] = needed.get(device, 0) + blob.missing_bytes()
+        places[device] = folder
+    for device, amount in needed.items():
+        room = os.statvfs(places[device])
+        free = room.f_bavail * room.f_frsize
+        wanted = amount + SPACE_RESERVE
+        if wanted > free:
+            raise AgentError(
+                "BAS-6051",
+                f"no space for the artifacts below {places[device]}: {wanted} bytes needed"
+                f" ({amount} to fetch, {SPACE_RESERVE} reserve), {free} free,"
+                f" {wanted - free} too few",
+                "free that much there, or enlarge the file system; then apply again",
+            )
+
+
+class Progress:
+    """Writes how far a command is to ``/run/bastide/progress.json``, at most twice a second.
+
+    Args:
+        paths: The host's paths.
+        step: The command's name.
+        total: Bytes in all.
+    """
+
+    def __init__(self, paths: Paths, step: str, total: int) -> None:
+        self._file = paths.run / "progress.json"
+        self._step = step
+        self._total = total
+        self._done = 0
+        self._spoken = 0.0
+
+    def moved(self, amount: int) -> None:
+        """Add ``amount`` bytes."""
+        self._done += amount
+        if time.monotonic() - self._spoken > 0.5:
+            self._spoken = time.monotonic()
+            state = {"step": self._step, "done": self._done, "total": self._total}
+            self._file.write_text(json.dumps(state) + "\n", encoding="utf-8")
+
+
+def stage(paths: Paths, description: JsonObject, token: str, authority: Path) -> JsonObject:
+    """Bring every artifact that the host lacks, verified; nothing becomes active.
+
+    Args:
+        paths: The host's paths.
+        description: ``stage.json``.
+        token: The depot's token for this run.
+        authority: PEM file of the site CA.
+
+    Raises:
+        AgentError: No space, a refusing depot, wrong bytes; what has arrived stays for the next.
+    """
+    missing = [blob for blob in blobs_of(paths, description) if not blob.is_here()]
+    check_space(missing)
+    total = sum(blob.missing_bytes() for blob in missing)
+    if missing:
+        progress = Progress(paths, "stage", total)
+        depot = Depot(description["depot"]["url"], token, authority)
+        try:
+            for blob in missing:
+                depot.fetch(blob, progress.moved)
+        finally:
+            depot.close()
+        for folder in sorted({blob.destination.parent for blob in missing}):
+            fsync_directory(folder)
+    names = [blob.name for blob in missing]
+    return {"changed": bool(missing), "pulled": names, "bytes": total}

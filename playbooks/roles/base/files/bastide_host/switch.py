@@ -1,0 +1,131 @@
+"""Make a built generation the live one, and know which units run with something else."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from bastide_host.facts import unit_states
+from bastide_host.host import (
+    AgentError,
+    JsonObject,
+    Paths,
+    link_atomic,
+    read_json,
+    run,
+    sha256_of,
+    tail,
+    text_of,
+    write_atomic,
+)
+
+
+def fingerprint(paths: Paths, unit: str) -> str:
+    """Return a digest of everything that a unit of the live generation runs with.
+
+    That is its own text and whatever the text names: configuration files, the models that these
+    name, the Python environment, sources, credentials and programs of the system.
+    """
+    digest = hashlib.sha256()
+
+    def add(*parts: object) -> None:
+        digest.update(json.dumps([str(part) for part in parts]).encode())
+
+    live = paths.current
+    text = text_of(live / "units" / unit)
+    record = read_json(live / "generation.json") or {}
+    add("unit", text)
+    models = {model["name"]: model["sha256"] for model in record.get("models", [])}
+    for name in sorted(set(re.findall(r"/opt/bastide/current/etc/([\w.-]+)", text))):
+        config = text_of(live / "etc" / name)
+        add("config", name, config)
+        for model in sorted(set(re.findall(r"/models/([\w.-]+)\.gguf", config))):
+            add("model", model, models.get(model))
+    if "/opt/bastide/current/venv/" in text:
+        add("wheels", json.dumps(record.get("wheels"), sort_keys=True))
+    if "/opt/bastide/current/lib" in text:
+        add("sources", json.dumps(record.get("sources"), sort_keys=True))
+    for name, path in sorted(re.findall(r"^LoadCredential=(.+?):(.+)$", text, re.MULTILINE)):
+        add("credential", name, sha256_of(paths.at(path)) if paths.at(path).exists() else None)
+    for program in sorted(set(re.findall(r"^Exec\w+=(/usr/\S+)", text, re.MULTILINE))):
+        with contextlib.suppress(OSError):
+            state = paths.at(program).stat()
+            add("program", program, state.st_size, state.st_mtime_ns)
+    return digest.hexdigest()
+
+
+def units_to_restart(paths: Paths, units: Iterable[str], states: Mapping[str, str]) -> list[str]:
+    """Return the units that run with something else than they would be started with now."""
+    return [
+        unit
+        for unit in sorted(units)
+        if states.get(unit) != "active"
+        or text_of(paths.started / unit).strip() != fingerprint(paths, unit)
+    ]
+
+
+def _make_users(paths: Paths, target: Path) -> bool:
+    wanted = target / "etc/sysusers.conf"
+    if not wanted.exists():
+        return False
+    place = paths.at("/etc/sysusers.d/bastide.conf")
+    place.parent.mkdir(mode=0o755, exist_ok=True)
+    known = {line.split(":")[0] for line in text_of(paths.at("/etc/passwd")).splitlines()}
+    users = set(re.findall(r"^u (\S+)", text_of(wanted), re.MULTILINE))
+    changed = write_atomic(place, wanted.read_bytes())
+    if changed or users - known:
+        done = run(["systemd-sysusers", str(place)], timeout=60)
+        if done.returncode != 0:
+            raise AgentError("BAS-6065", f"systemd-sysusers failed:\n{tail(done)}")
+        return True
+    return False
+
+
+def _link_units(paths: Paths, units: Iterable[str]) -> bool:
+    wants = paths.units / "multi-user.target.wants"
+    wants.mkdir(mode=0o755, parents=True, exist_ok=True)
+    changed = False
+    for unit in units:
+        changed |= link_atomic(paths.units / unit, f"/opt/bastide/current/units/{unit}")
+        changed |= link_atomic(wants / unit, f"../{unit}")
+    return changed
+
+
+def _drop_stale_units(paths: Paths, units: Iterable[str]) -> list[str]:
+    here = {path.name for path in paths.units.glob("bastide-*.service")}
+    stale = sorted(here - set(units))
+    if stale:
+        run(["systemctl", "stop", *stale], timeout=300)
+        for unit in stale:
+            (paths.units / unit).unlink()
+            (paths.units / "multi-user.target.wants" / unit).unlink(missing_ok=True)
+            (paths.started / unit).unlink(missing_ok=True)
+    return stale
+
+
+def switch(paths: Paths, description: JsonObject) -> JsonObject:
+    """Make the staged generation the live one, in one rename; say which units must restart.
+
+    Raises:
+        AgentError: The generation is not complete.
+    """
+    number = str(int(description["generation"]))
+    target = paths.generations / number
+    record = read_json(target / "generation.json")
+    if not record or record.get("digest") != description["digest"]:
+        raise AgentError("BAS-6064", f"generation {number} is not complete", "apply again")
+    changed = _make_users(paths, target)
+    stopped = _drop_stale_units(paths, description["units"])
+    changed |= link_atomic(paths.current, f"generations/{number}")
+    for name in ("host.json", "release.json", "upgrade-manifest.yaml"):
+        if (target / "etc" / name).exists():
+            changed |= link_atomic(paths.etc / name, f"/opt/bastide/current/etc/{name}")
+    changed |= _link_units(paths, description["units"])
+    restart = units_to_restart(paths, description["units"], unit_states(paths))
+    if changed or stopped or restart:
+        run(["systemctl", "daemon-reload"], timeout=60)
+    return {"changed": bool(changed or stopped), "restart": restart, "stopped": stopped}

@@ -1,0 +1,130 @@
+"""Restart units, and wait until they answer."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import ssl
+import time
+import urllib.parse
+
+from bastide_host.facts import unit_states
+from bastide_host.host import (
+    ERROR_TAIL,
+    AgentError,
+    JsonObject,
+    Paths,
+    read_json,
+    run,
+    write_atomic,
+)
+from bastide_host.switch import fingerprint
+
+
+def _last_words(unit: str) -> str:
+    argv = ["journalctl", f"--unit={unit}", f"--lines={ERROR_TAIL}", "--no-pager", "--output=cat"]
+    return run(argv, timeout=20).stdout.strip()
+
+
+def restart(paths: Paths, units: list[str]) -> JsonObject:
+    """Restart units; whether they work is ``health``'s question.
+
+    Raises:
+        AgentError: One does not start; with its last journal lines.
+    """
+    for unit in units:
+        mark = paths.started / f"{unit}.pending"
+        write_atomic(mark, f"{fingerprint(paths, unit)}\n".encode(), 0o600)
+        run(["systemctl", "reset-failed", unit], timeout=20)
+        done = run(["systemctl", "restart", unit], timeout=300)
+        if done.returncode != 0:
+            raise _unhealthy(unit, "did not start")
+    return {"changed": bool(units), "restarted": units}
+
+
+def _unhealthy(unit: str, what: str) -> AgentError:
+    return AgentError(
+        "BAS-6060",
+        f"{unit} {what}; its last journal lines:\n{_last_words(unit)}",
+        "the cause is usually in these lines; bastide apply can be repeated",
+    )
+
+
+def answers(paths: Paths, url: str) -> str:
+    """Return an empty text if ``url`` answers 200, else what happened instead."""
+    parts = urllib.parse.urlsplit(url)
+    host, port = parts.hostname or "", parts.port
+    connection: http.client.HTTPConnection
+    try:
+        if parts.scheme == "https":
+            context = ssl.create_default_context(cafile=str(paths.etc / "ca.pem"))
+            connection = http.client.HTTPSConnection(host, port, timeout=5, context=context)
+        else:
+            connection = http.client.HTTPConnection(host, port, timeout=5)
+        with contextlib.closing(connection):
+            connection.request("GET", parts.path)
+            response = connection.getresponse()
+            body = response.read(400).decode("utf-8", "replace")
+            return "" if response.status == http.client.OK else f"answered {response.status} {body}"
+    except (OSError, http.client.HTTPException) as error:
+        return f"gave no answer: {error}"
+
+
+def _given_up(unit: str) -> bool:
+    argv = ["systemctl", "show", "--property=ActiveState,NRestarts", unit]
+    fields = dict(line.split("=", 1) for line in run(argv, timeout=20).stdout.splitlines())
+    restarts = fields.get("NRestarts", "0")
+    return fields.get("ActiveState") == "failed" or (restarts.isdigit() and int(restarts) > 2)
+
+
+def wait_healthy(paths: Paths, unit: str, url: str, seconds: float) -> float:
+    """Wait until a unit answers at ``url``; return after how many seconds it did.
+
+    Raises:
+        AgentError: It gave up or did not answer in time; with its last journal lines.
+    """
+    started = time.monotonic()
+    deadline = started + seconds
+    while True:
+        fault = answers(paths, url)
+        if not fault:
+            break
+        if _given_up(unit):
+            raise _unhealthy(unit, "failed")
+        if time.monotonic() > deadline:
+            raise _unhealthy(unit, f"is not well after {seconds:.0f} s: {url} {fault}")
+        time.sleep(0.1)
+    pending = paths.started / f"{unit}.pending"
+    if pending.exists():
+        pending.replace(paths.started / unit)
+    return time.monotonic() - started
+
+
+def health(paths: Paths, units: list[str], seconds: float) -> JsonObject:
+    """Wait until units (all of this host's, if none is named) answer.
+
+    Args:
+        paths: The host's paths.
+        units: Names of units.
+        seconds: How long to wait for all of them together.
+    """
+    services = (read_json(paths.current / "etc/host.json") or {}).get("services", {})
+    deadline = time.monotonic() + seconds
+    waited = {}
+    for unit in units or sorted(services):
+        if unit not in services:
+            raise AgentError("BAS-6060", f"{unit} is not a service of this host's generation")
+        left = max(deadline - time.monotonic(), 1.0)
+        waited[unit] = round(wait_healthy(paths, unit, services[unit], left), 2)
+    return {"changed": False, "healthy": waited}
+
+
+def describe(paths: Paths) -> JsonObject:
+    """Return what this host is: its release, generation and units."""
+    return {
+        "changed": False,
+        "host": read_json(paths.etc / "host.json"),
+        "generation": read_json(paths.current / "generation.json"),
+        "release": read_json(paths.etc / "release.json"),
+        "units": unit_states(paths),
+    }

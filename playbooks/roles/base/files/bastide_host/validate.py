@@ -1,0 +1,50 @@
+"""Checks of a built generation, before anything is switched to it."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path, PurePosixPath
+
+from bastide_host.host import AgentError, JsonObject, Paths, read_json, run, tail
+
+
+def validate(paths: Paths, description: JsonObject) -> JsonObject:
+    """Check the built generation before anything is switched to it.
+
+    Raises:
+        AgentError: A configuration is wrong, or a model file is not one.
+    """
+    target = paths.generations / str(description["generation"])
+    checked = []
+    for name, check in (("haproxy.cfg", _check_gateway), ("*.json", _check_model)):
+        for config in sorted((target / "etc").glob(name)):
+            check(paths, target, config)
+            checked.append(config.name)
+    return {"changed": False, "checked": checked}
+
+
+def _check_gateway(paths: Paths, _target: Path, config: Path) -> None:
+    env = {"CREDENTIALS_DIRECTORY": str(paths.secrets)}
+    done = run(["/usr/sbin/haproxy", "-c", "-q", "-f", str(config)], env=env, timeout=60)
+    if done.returncode != 0:
+        raise AgentError(
+            "BAS-6059",
+            f"haproxy refuses {config}:\n{tail(done)}",
+            "nothing was switched; report this: the configuration is rendered by the release",
+        )
+
+
+def _check_model(paths: Paths, target: Path, config: Path) -> None:
+    model = (read_json(config) or {}).get("model")
+    if not isinstance(model, dict):
+        return  # not a model server's configuration
+    path = target / PurePosixPath(model["path"]).relative_to("/opt/bastide/current")
+    magic = b""
+    with contextlib.suppress(OSError), paths.at(str(path.readlink())).open("rb") as stream:
+        magic = stream.read(4)
+    if magic != b"GGUF":
+        raise AgentError(
+            "BAS-6059",
+            f"{config.name} names {path.name}, which is not a GGUF model file on this host",
+            "nothing was switched; run bastide bundle verify on the control node",
+        )
