@@ -4,6 +4,7 @@ What decides a plan, and so what makes it stale, is in ``facts_digest``: of each
 generation (number, digest, contents, files as they are on disk), the newest number, the versions of
 the packages that it needs, which of the artifacts that it needs are there, and its units' states.
 Free room, memory and listeners are not: preflight looks at them, afresh, before every apply.
+A plan with equal facts still holds; with other facts it holds if all that is left was planned.
 """
 
 from __future__ import annotations
@@ -76,6 +77,9 @@ def plan_host(needs: HostNeeds, inputs: PlanInputs) -> HostPlan:
 def is_stale(plan: Plan, fresh: Plan) -> tuple[str, ...]:
     """Return what has changed since ``plan`` was made; nothing if it still holds.
 
+    It holds, too, if the hosts are on their way to what it wants: what a run that was cut off has
+    done already is missing from ``fresh``, and everything that is left was planned.
+
     Args:
         plan: The plan that someone looked at.
         fresh: A plan made just now.
@@ -95,8 +99,6 @@ def is_stale(plan: Plan, fresh: Plan) -> tuple[str, ...]:
         else:
             reasons.append(f"{now.host}: not in the plan")
     reasons += [f"{host}: no longer in the site" for host in before]
-    if not reasons and plan.facts_digest != fresh.facts_digest:
-        reasons.append("the hosts are no longer as they were when it was made")
     return tuple(reasons)
 
 
@@ -137,27 +139,36 @@ def _require_facts(inputs: PlanInputs) -> None:
 
 
 def _differences(planned: HostPlan, now: HostPlan) -> list[str]:
+    """Return what of ``now`` was not foreseen by ``planned``."""
+    found = []
     labels = {
         "address": "its address",
         "groups": "its groups",
-        "generation_before": "its current generation",
-        "generation_after": "the generation's number",
         "generation_digest": "the generation's content",
-        "pulls": "what it has to fetch",
-        "packages": "its packages",
-        "files": "its files",
-        "units": "the state of its units",
-        "drift": "its drift",
     }
-    found = []
     for name, label in labels.items():
-        before, after = getattr(planned, name), getattr(now, name)
-        if before != after:
-            found.append(f"{label} changed{_from_to(before, after)}")
+        if getattr(planned, name) != getattr(now, name):
+            found.append(f"{label} changed")
+    arrived = now.generation_before == planned.generation_after
+    if now.generation_before != planned.generation_before and not arrived:
+        found.append(
+            f"its generation is {now.generation_before or 'none'} now, "
+            f"it was {planned.generation_before or 'none'}"
+        )
+    lists: dict[str, tuple[set[object], set[object]]] = {
+        "has to fetch more": (
+            {pull.sha256 for pull in planned.pulls},
+            {pull.sha256 for pull in now.pulls},
+        ),
+        "its packages changed": (set(planned.packages), set(now.packages)),
+        "its files changed": (set(planned.files), set(now.files)),
+        "its units' states changed": (
+            {unit.name for unit in planned.units},
+            {unit.name for unit in now.units},
+        ),
+    }
+    # After the switch a stopped unit is all that can be left; before it, drift is news.
+    if not arrived:
+        lists["it has drifted"] = (set(planned.drift), set(now.drift))
+    found += [label for label, (known, left) in lists.items() if not left <= known]
     return found
-
-
-def _from_to(before: object, now: object) -> str:
-    if isinstance(before, tuple) or isinstance(now, tuple):
-        return ""
-    return f" from {str(before)[:16]} to {str(now)[:16]}"
