@@ -1,0 +1,185 @@
+"""What most verbs begin with: the site of a folder, and the imported bundle that it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from bastide.errors import BundleError, ConfigError, Problem
+from bastide.layout import Home, SiteFolder
+from bastide.render.trees import render_trees
+from bastide.run.wanted import Wanted
+from bastide.schema.loading import parse_yaml
+from bastide.schema.model_card import ModelCard
+from bastide.schema.release import Release
+from bastide.schema.site import Site
+from bastide.schema.target import Target
+from bastide.site.codes import NOT_IMPORTED, SSH_FILES
+from bastide.site.config import load_site
+from bastide.store.local import Store, StoredBundle
+
+M = TypeVar("M", Release, ModelCard, Target)
+WRONG_CARD = "BAS-3090"
+
+
+@dataclass(frozen=True)
+class SiteContext:
+    """A site and everything that is known about it without asking a host.
+
+    Args:
+        site: What ``site.yaml`` says.
+        folder: The site's folder.
+        home: The control node's own state.
+        store: The imported bundles.
+        bundle: The newest of them that the site's release and target ask for.
+        release: That bundle's release.
+        cards: Its model cards, by model name.
+        target: What the hosts should be.
+    """
+
+    site: Site
+    folder: SiteFolder
+    home: Home
+    store: Store
+    bundle: StoredBundle
+    release: Release
+    cards: dict[str, ModelCard]
+    target: Target
+
+    @cached_property
+    def wanted(self) -> Wanted:
+        """What the site should be: the planner's and the run's input, trees rendered."""
+        manifest = self.bundle.manifest
+        return Wanted(
+            site=self.site,
+            site_digest=self.site.digest(),
+            release=self.bundle.root.release,
+            bundle=self.bundle.digest,
+            manifest=manifest,
+            cards=self.cards,
+            target=self.target,
+            trees=render_trees(self.site, self.release, manifest, self.cards),
+            blobs={each.sha256: self.store.blob(each.sha256) for each in manifest.artifacts},
+        )
+
+
+def site_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--site`` to a command, as ``site_dir``."""
+    return click.option(
+        "--site",
+        "site_dir",
+        type=click.Path(path_type=Path),
+        default=Path(),
+        envvar="BASTIDE_SITE",
+        help="Folder that holds site.yaml; $BASTIDE_SITE, or the present folder.",
+    )(command)
+
+
+def load_context(site_dir: Path) -> SiteContext:
+    """Return the site of ``site_dir`` with the bundle that it runs.
+
+    Raises:
+        ConfigError: ``site.yaml`` is wrong, its SSH files are missing, or no imported bundle has
+            its release for its target.
+        BundleError: The store's record of the bundle is damaged.
+    """
+    site = load_site(site_dir)
+    folder = SiteFolder((site_dir if site_dir.is_dir() else site_dir.parent).resolve())
+    require_ssh_files(site, folder)
+    home = Home.default()
+    store = Store(home.store)
+    bundle = find_bundle(store, site)
+    return SiteContext(
+        site=site,
+        folder=folder,
+        home=home,
+        store=store,
+        bundle=bundle,
+        release=_read(store, bundle, bundle.root.release, Release),
+        cards=read_cards(store, bundle, site),
+        target=_read(store, bundle, bundle.root.target, Target),
+    )
+
+
+def find_bundle(store: Store, site: Site) -> StoredBundle:
+    """Return the newest imported bundle of the site's release and target.
+
+    Raises:
+        ConfigError: There is none; the message says what there is.
+    """
+    bundles = store.bundles()
+    for bundle in reversed(bundles):
+        if bundle.root.target == site.target and is_release(bundle.root.release, site.release):
+            return bundle
+    known = sorted({f"{each.root.release} for {each.root.target}" for each in bundles})
+    raise ConfigError(
+        f"site.yaml asks for release '{site.release}' on target '{site.target}', but no such "
+        f"bundle was imported; imported: {', '.join(known) or 'none'}",
+        code=NOT_IMPORTED,
+        hint="import it (`bastide import DIR`), or correct 'release' and 'target' in site.yaml",
+    )
+
+
+def is_release(full_name: str, asked: str) -> bool:
+    """Return whether release ``full_name`` (name-version) is the one ``asked`` for."""
+    return full_name == asked or full_name.rpartition("-")[0] == asked
+
+
+def read_cards(store: Store, bundle: StoredBundle, site: Site) -> dict[str, ModelCard]:
+    """Return the cards of the site's models, as far as the bundle has these models.
+
+    A model that it lacks is the planner's to report, with what there is instead.
+
+    Raises:
+        BundleError: A card is damaged.
+    """
+    carried = {artifact.name for artifact in bundle.manifest.artifacts}
+    names = {site.models.llm, site.models.embeddings} & carried
+    return {name: _read(store, bundle, name, ModelCard) for name in sorted(names)}
+
+
+def require_ssh_files(site: Site, folder: SiteFolder) -> None:
+    """Return if the SSH key and known_hosts files of ``site.yaml`` can be read.
+
+    Raises:
+        ConfigError: One cannot.
+    """
+    problems = []
+    for field in ("private_key", "known_hosts"):
+        path = folder.root / Path(getattr(site.ssh, field)).expanduser()
+        try:
+            with path.open("rb"):
+                pass
+        except OSError as error:
+            hint = "give the right path" + (
+                f", or collect the hosts' keys: ssh-keyscan ADDRESS >> {path}"
+                if field == "known_hosts"
+                else ""
+            )
+            problems.append(Problem(f"ssh.{field}", f"{path}: {error.strerror}", hint))
+    if problems:
+        raise ConfigError(
+            f"{folder.config}: files that it names cannot be read",
+            code=SSH_FILES,
+            hint="hosts are only ever reached by key, and only if their own key is known",
+            problems=tuple(problems),
+        )
+
+
+def _read(store: Store, bundle: StoredBundle, name: str, model: type[M]) -> M:
+    filename = f"{name}.yaml"
+    content = store.read_catalogue(bundle.manifest, filename)
+    try:
+        return parse_yaml(content, model, where=filename)
+    except ConfigError as error:  # not the operator's file: the bundle carries a wrong one
+        raise BundleError(
+            f"the bundle of {bundle.root.release} carries a wrong {filename}",
+            code=WRONG_CARD,
+            hint="build the bundle again with this version of Bastide",
+            problems=error.problems,
+        ) from error
