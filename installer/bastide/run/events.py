@@ -170,7 +170,8 @@ def explain(result: Json) -> tuple[str, str, str]:
     if isinstance(error, dict):
         words = [str(error.get(key) or "").strip() for key in ("message", "code", "hint")]
         return words[0], words[1], words[2]
-    for item in result.get("results") or ():
+    items = result.get("results")
+    for item in items if isinstance(items, list) else ():
         if isinstance(item, dict) and item.get("failed"):
             return explain(item)
     said = [str(result.get("msg") or "").strip()]
