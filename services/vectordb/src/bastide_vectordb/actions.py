@@ -12,10 +12,11 @@ from typing import Any, Protocol
 import orjson
 
 from bastide_vectordb import __version__, upload
-from bastide_vectordb.errors import BadRequestError, NotFoundError
-from bastide_vectordb.service import Service, parse
+from bastide_vectordb.errors import BadRequestError
+from bastide_vectordb.json_types import Json
+from bastide_vectordb.service import Service
 from bastide_vectordb.snapshots import EDGE_VERSION
-from bastide_vectordb.wire_values import known_keys
+from bastide_vectordb.wire_values import known_keys, loads
 
 # The version of Qdrant whose REST API this service speaks: clients compare it with their own and
 # warn at more than one minor's difference. The engine is Qdrant Edge, as the title says.
@@ -26,8 +27,6 @@ _TEXT = (b"content-type", b"text/plain; charset=utf-8")
 
 class RequestView(Protocol):
     """What an action may ask of a request."""
-
-    wait: bool
 
     def header(self, name: bytes) -> bytes:
         """A header's value, empty without it."""
@@ -85,70 +84,70 @@ def _json(work: Callable[[Service, dict[str, str], RequestView], Awaitable[Any]]
     return action
 
 
-async def _root(*_: Any) -> Answer:
+async def _root(*_: Json) -> Answer:
     title = f"Bastide vectordb {__version__}: Qdrant's REST API over Qdrant Edge {EDGE_VERSION}"
     body = {"title": title, "version": QDRANT_API_VERSION, "commit": None}
     return Answer(200, orjson.dumps(body), [_JSON])
 
 
-async def _health(*_: Any) -> Answer:
+async def _health(*_: Json) -> Answer:
     return Answer(200, b"healthz check passed", [_TEXT])
 
 
-async def _ready(service: Service, *_: Any) -> Answer:
+async def _ready(service: Service, *_: Json) -> Answer:
     bad = [*service.registry.broken, *(c.name for c in service.registry.all() if not c.alive)]
     if bad:
         return Answer(503, f"{len(bad)} collections are not ready".encode(), [_TEXT])
     return Answer(200, b"all shards are ready", [_TEXT])
 
 
-async def _metrics(service: Service, *_: Any) -> Answer:
+async def _metrics(service: Service, *_: Json) -> Answer:
     kind = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
     return Answer(200, (await service.describe()).encode(), [kind])
 
 
-async def _list(service: Service, _values: dict[str, str], _request: RequestView) -> Any:
+async def _list(service: Service, _values: dict[str, str], _request: RequestView) -> Json:
     return {"collections": [{"name": name} for name in service.registry.names()]}
 
 
-async def _aliases(service: Service, values: dict[str, str], _request: RequestView) -> Any:
+async def _aliases(service: Service, values: dict[str, str], _request: RequestView) -> Json:
     if "collection" in values:
         service.registry.get(values["collection"])
     return {"aliases": []}
 
 
-async def _info(service: Service, values: dict[str, str], _request: RequestView) -> Any:
+async def _info(service: Service, values: dict[str, str], _request: RequestView) -> Json:
     return await service.registry.get(values["collection"]).info()
 
 
-async def _exists(service: Service, values: dict[str, str], _request: RequestView) -> Any:
+async def _exists(service: Service, values: dict[str, str], _request: RequestView) -> Json:
     return {"exists": values["collection"] in service.registry.names()}
 
 
-async def _create(service: Service, values: dict[str, str], request: RequestView) -> Any:
+async def _create(service: Service, values: dict[str, str], request: RequestView) -> Json:
     await service.create(values["collection"], await request.body())
     return True
 
 
-async def _update(service: Service, values: dict[str, str], request: RequestView) -> Any:
+async def _update(service: Service, values: dict[str, str], request: RequestView) -> Json:
     await service.change(values["collection"], await request.body())
     return True
 
 
-async def _delete(service: Service, values: dict[str, str], _request: RequestView) -> Any:
+async def _delete(service: Service, values: dict[str, str], _request: RequestView) -> Json:
     return await service.registry.delete(values["collection"])
 
 
-async def _snapshots(service: Service, values: dict[str, str], _request: RequestView) -> Any:
+async def _snapshots(service: Service, values: dict[str, str], _request: RequestView) -> Json:
     name = service.registry.get(values["collection"]).name
     return await asyncio.to_thread(service.snapshots.list, name)
 
 
-async def _snapshot(service: Service, values: dict[str, str], _request: RequestView) -> Any:
+async def _snapshot(service: Service, values: dict[str, str], _request: RequestView) -> Json:
     return await service.snapshots.create(service.registry.get(values["collection"]))
 
 
-async def _snapshot_delete(service: Service, values: dict[str, str], _request: RequestView) -> Any:
+async def _snapshot_delete(service: Service, values: dict[str, str], _request: RequestView) -> Json:
     delete = service.snapshots.delete
     await asyncio.to_thread(delete, values["collection"], values["snapshot"])
     return True
@@ -161,7 +160,7 @@ async def _download(
     return Download(200, b"", [(b"content-type", b"application/octet-stream")], path)
 
 
-async def _upload(service: Service, values: dict[str, str], request: RequestView) -> Any:
+async def _upload(service: Service, values: dict[str, str], request: RequestView) -> Json:
     path = service.snapshots.upload_path()
     try:
         await upload.save(request.header(b"content-type"), request.chunks(), path)
@@ -172,9 +171,9 @@ async def _upload(service: Service, values: dict[str, str], request: RequestView
     return True
 
 
-async def _recover(service: Service, values: dict[str, str], request: RequestView) -> Any:
+async def _recover(service: Service, values: dict[str, str], request: RequestView) -> Json:
     allowed = ("location", "priority", "checksum", "api_key")
-    data = known_keys(parse(await request.body()), allowed, "body")
+    data = known_keys(loads(await request.body()), allowed, "body")
     path = service.snapshots.local(data.get("location"))
     checksum = data.get("checksum")
     if checksum is not None and not isinstance(checksum, str):

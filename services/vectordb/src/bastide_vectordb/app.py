@@ -144,7 +144,7 @@ class App:
             answer = _refused(error, started)
         except asyncio.CancelledError:
             raise
-        except Exception:
+        except Exception:  # noqa: BLE001 - the last line of defence: it is logged
             _log.exception("%s %s failed", method, endpoint)
             answer = _refused(ApiError(500, "Service internal error; see the log"), started)
         self._service.metrics.observe(

@@ -19,6 +19,7 @@ import orjson
 
 from bastide_vectordb import files
 from bastide_vectordb.errors import BadRequestError
+from bastide_vectordb.json_types import Json
 
 MANIFEST = "bastide-snapshot.json"
 _SHARD = "shard"
@@ -57,7 +58,7 @@ class _Hashed(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, data: Any) -> int:
+    def write(self, data: Json) -> int:
         self.digest.update(data)
         return self._file.write(data)
 

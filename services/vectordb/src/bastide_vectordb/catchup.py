@@ -51,7 +51,7 @@ class Catchup:
             body = self._file.read(length)
             self._done += _HEAD.size + extra + length
             status, text = await channel.send(frames.OPERATIONS[code], body, meta)
-            if status >= 500:  # noqa: PLR2004 - HTTP
+            if status >= 500:
                 raise ApiError(status, f"a write could not be repeated: {text.decode()}")
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import sys
 from pathlib import Path
@@ -104,7 +105,7 @@ class Channel(asyncio.Protocol):
             ApiError: what the engine refused, with its status.
         """
         status, result = await self.send(operation, body, meta)
-        if status >= 300:  # noqa: PLR2004 - HTTP
+        if status >= 300:
             raise ApiError(status, result.decode())
         return result
 
@@ -137,10 +138,8 @@ class Channel(asyncio.Protocol):
     async def kill(self) -> None:
         """End the engine at once."""
         if self._process is not None and self._process.returncode is None:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
-            except ProcessLookupError:
-                pass
             await self._process.wait()
         self._hang_up()
 

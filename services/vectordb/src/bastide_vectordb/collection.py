@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -245,13 +244,14 @@ class Collection:
                 await log.replay(successor, until=0)
                 await successor.call("flush")
                 await self.adopt(target, self.stored.settings, successor)
-            return True
         except BaseException:
             if successor is not None and successor is not self._channel:
                 await successor.kill()
             if self.stored.shard != target.name:
                 await asyncio.to_thread(files.remove_tree, target)
             raise
+        else:
+            return True
         finally:
             self._catchup = None
             log.close()
@@ -259,7 +259,7 @@ class Collection:
     def unused(self) -> list[Path]:
         """Left-overs of a rebuild that a crash cut short."""
         keep = {META, self.stored.shard}
-        return [self.folder / name for name in os.listdir(self.folder) if name not in keep]
+        return [path for path in self.folder.iterdir() if path.name not in keep]
 
     async def close(self, seconds: float) -> None:
         """Flush and end; an unfinished rebuild is dropped."""

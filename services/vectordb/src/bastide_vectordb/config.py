@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from bastide_vectordb.errors import StartupError
+from bastide_vectordb.json_types import Json
 
 _ENV_KEYS = {
     "api_key": "QDRANT__SERVICE__API_KEY",
@@ -61,7 +62,7 @@ def _integer(low: int, high: int) -> Callable[[Any], bool]:
     return lambda value: type(value) is int and low <= value <= high
 
 
-def _text(value: Any) -> bool:
+def _text(value: Json) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
@@ -90,7 +91,7 @@ _FIXED: dict[str, tuple[Any, ...]] = {
 }
 
 
-def _flat(data: Any, prefix: str, problems: list[str]) -> dict[str, Any]:
+def _flat(data: Json, prefix: str, problems: list[str]) -> dict[str, Any]:
     """Leaves of nested mappings by dotted path."""
     out: dict[str, Any] = {}
     for name, value in data.items():
@@ -102,7 +103,7 @@ def _flat(data: Any, prefix: str, problems: list[str]) -> dict[str, Any]:
     return out
 
 
-def _problem(path: str, value: Any) -> str | None:
+def _problem(path: str, value: Json) -> str | None:
     if path in _SETTINGS:
         check, expected = _SETTINGS[path]
         secret = path.endswith("api_key")

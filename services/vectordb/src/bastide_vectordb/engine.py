@@ -15,10 +15,12 @@ from typing import Any
 import orjson
 import qdrant_edge as edge
 
-from bastide_vectordb import groups, wire_config, wire_points, wire_query
+from bastide_vectordb import groups, wire_config, wire_index, wire_points, wire_query
 from bastide_vectordb.errors import ApiError, BadRequestError, NotFoundError
+from bastide_vectordb.json_types import Json
 from bastide_vectordb.wire_values import (
     known_keys,
+    loads,
     point_id_of_path,
     point_ids,
     record_to_json,
@@ -45,13 +47,6 @@ def sync_wal(shard: Path) -> None:
                     os.fdatasync(handle)
                 finally:
                     os.close(handle)
-
-
-def _loads(body: bytes) -> Any:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise BadRequestError(f"body is not JSON: {error}") from error
 
 
 class Engine:
@@ -121,7 +116,7 @@ class Engine:
 
     # writes
 
-    def _applied(self, body: bytes, meta: dict[str, Any]) -> dict[str, Any]:
+    def _applied(self, meta: dict[str, Any]) -> dict[str, Any]:
         self._writes += 1
         if meta.get("wait", True):
             sync_wal(self._path)
@@ -134,48 +129,48 @@ class Engine:
             self._dirty_since = time.monotonic()
 
     def _writer(self, build: Callable[[Any, Any], Any]) -> Callable[[bytes, dict[str, Any]], Any]:
-        def write(body: bytes, meta: dict[str, Any]) -> Any:
-            operation = build(_loads(body), self._sizes)
+        def write(body: bytes, meta: dict[str, Any]) -> Json:
+            operation = build(loads(body), self._sizes)
             self._touched(body)
             self._shard.update(operation)
-            return self._applied(body, meta)
+            return self._applied(meta)
 
         return write
 
-    def _batch(self, body: bytes, meta: dict[str, Any]) -> Any:
-        pairs = wire_points.batch(_loads(body))
+    def _batch(self, body: bytes, meta: dict[str, Any]) -> Json:
+        pairs = wire_points.batch(loads(body))
         operations = [wire_points.WRITES[name](data, self._sizes) for name, data in pairs]
         self._touched(body)
         for operation in operations:
             self._shard.update(operation)
-        done = self._applied(body, meta)
+        done = self._applied(meta)
         return [done for _ in operations]
 
-    def _index_create(self, body: bytes, meta: dict[str, Any]) -> Any:
-        data = known_keys(_loads(body), ("field_name", "field_schema"), "body")
+    def _index_create(self, body: bytes, meta: dict[str, Any]) -> Json:
+        data = known_keys(loads(body), ("field_name", "field_schema"), "body")
         name = data.get("field_name")
         if not isinstance(name, str) or not name:
             raise BadRequestError("field_name: expected the name of a payload field")
-        _, schema, _ = wire_config.index_schema(data.get("field_schema"))
+        _, schema, _ = wire_index.index_schema(data.get("field_schema"))
         self._touched(body)
         self._shard.update(edge.UpdateOperation.create_field_index(name, schema))
-        return self._applied(body, meta)
+        return self._applied(meta)
 
-    def _index_delete(self, body: bytes, meta: dict[str, Any]) -> Any:
+    def _index_delete(self, body: bytes, meta: dict[str, Any]) -> Json:
         self._touched(body)
         self._shard.update(edge.UpdateOperation.delete_field_index(meta["field"]))
-        return self._applied(body, meta)
+        return self._applied(meta)
 
     # reads
 
     def _sources(self) -> wire_query.Sources:
         return wire_query.Sources(self._stored_vector)
 
-    def _stored_vector(self, point: int | str, using: str) -> Any:
+    def _stored_vector(self, point: int | str, using: str) -> Json:
         found = self._shard.retrieve([point], False, True)  # noqa: FBT003 - Edge's own order
         if not found:
             raise NotFoundError(f"No point with id {point} found")
-        vector = found[0].vector
+        vector: Json = found[0].vector
         if isinstance(vector, dict):
             vector = vector.get(using)
         elif using:
@@ -184,20 +179,20 @@ class Engine:
             raise BadRequestError(f"point {point} has no vector '{using}'")
         return vector
 
-    def _request(self, data: Any) -> Any:
+    def _request(self, data: Json) -> Json:
         return wire_query.query(data, self._sources())
 
-    def _hits(self, request: Any) -> list[dict[str, Any]]:
+    def _hits(self, request: Json) -> list[dict[str, Any]]:
         return [scored_to_json(point) for point in self._shard.query(request)]
 
-    def _query(self, body: bytes, _meta: dict[str, Any]) -> Any:
-        return {"points": self._hits(self._request(_loads(body)))}
+    def _query(self, body: bytes, _meta: dict[str, Any]) -> Json:
+        return {"points": self._hits(self._request(loads(body)))}
 
-    def _search(self, body: bytes, _meta: dict[str, Any]) -> Any:
-        return self._hits(self._request(wire_query.search(_loads(body))))
+    def _search(self, body: bytes, _meta: dict[str, Any]) -> Json:
+        return self._hits(self._request(wire_query.search(loads(body))))
 
     def _many(self, body: bytes, read: Callable[[Any], Any]) -> list[list[dict[str, Any]]]:
-        searches = known_keys(_loads(body), ("searches",), "body").get("searches")
+        searches = known_keys(loads(body), ("searches",), "body").get("searches")
         if not isinstance(searches, list):
             raise BadRequestError("searches: expected a list")
         requests = [self._request(read(item)) for item in searches]
@@ -206,18 +201,18 @@ class Engine:
         answers = self._shard.query_batch(edge.QueryBatchRequest(requests))
         return [[scored_to_json(point) for point in answer] for answer in answers]
 
-    def _query_batch(self, body: bytes, _meta: dict[str, Any]) -> Any:
+    def _query_batch(self, body: bytes, _meta: dict[str, Any]) -> Json:
         return [{"points": hits} for hits in self._many(body, lambda item: item)]
 
-    def _search_batch(self, body: bytes, _meta: dict[str, Any]) -> Any:
+    def _search_batch(self, body: bytes, _meta: dict[str, Any]) -> Json:
         return self._many(body, wire_query.search)
 
-    def _query_groups(self, body: bytes, _meta: dict[str, Any]) -> Any:
-        grouping, rest = wire_query.grouping(_loads(body))
+    def _query_groups(self, body: bytes, _meta: dict[str, Any]) -> Json:
+        grouping, rest = wire_query.grouping(loads(body))
 
         def fetch(limit: int) -> list[Any]:
             wide = {**rest, "limit": limit, "with_payload": True, "with_vector": False}
-            return self._shard.query(self._request(wide))  # type: ignore[no-any-return]
+            return self._shard.query(self._request(wide))
 
         found = groups.search(fetch, grouping)
         shown = self._shown({hit.id for hits in found.values() for hit in hits}, rest)
@@ -240,26 +235,26 @@ class Engine:
             }
         return out
 
-    def _scroll(self, body: bytes, _meta: dict[str, Any]) -> Any:
-        records, following = self._shard.scroll(wire_query.scroll(_loads(body)))
+    def _scroll(self, body: bytes, _meta: dict[str, Any]) -> Json:
+        records, following = self._shard.scroll(wire_query.scroll(loads(body)))
         return {"points": [record_to_json(r) for r in records], "next_page_offset": following}
 
-    def _count(self, body: bytes, _meta: dict[str, Any]) -> Any:
-        return {"count": self._shard.count(wire_query.counting(_loads(body) if body else {}))}
+    def _count(self, body: bytes, _meta: dict[str, Any]) -> Json:
+        return {"count": self._shard.count(wire_query.counting(loads(body) if body else {}))}
 
-    def _facet(self, body: bytes, _meta: dict[str, Any]) -> Any:
-        hits = self._shard.facet(wire_query.facet(_loads(body))).hits
+    def _facet(self, body: bytes, _meta: dict[str, Any]) -> Json:
+        hits = self._shard.facet(wire_query.facet(loads(body))).hits
         return {"hits": [{"value": hit.value, "count": hit.count} for hit in hits]}
 
-    def _retrieve(self, body: bytes, _meta: dict[str, Any]) -> Any:
+    def _retrieve(self, body: bytes, _meta: dict[str, Any]) -> Json:
         allowed = ("ids", "with_payload", "with_vector", "shard_key")
-        data = known_keys(_loads(body), allowed, "body")
+        data = known_keys(loads(body), allowed, "body")
         fields = with_payload(data.get("with_payload"), default=True)
-        ids = list(dict.fromkeys(point_ids(data.get("ids"))))
+        ids: list[Json] = list(dict.fromkeys(point_ids(data.get("ids"))))
         records = self._shard.retrieve(ids, fields, with_vector(data.get("with_vector")))
         return [record_to_json(record) for record in records]
 
-    def _get_point(self, _body: bytes, meta: dict[str, Any]) -> Any:
+    def _get_point(self, _body: bytes, meta: dict[str, Any]) -> Json:
         records = self._shard.retrieve([point_id_of_path(meta["point"])], True, True)  # noqa: FBT003
         if not records:
             raise NotFoundError(f"Point with id {meta['point']} does not exists!")
@@ -267,25 +262,24 @@ class Engine:
 
     # upkeep
 
-    def _info(self, _body: bytes, _meta: dict[str, Any]) -> Any:
+    def _info(self, _body: bytes, _meta: dict[str, Any]) -> Json:
         info = self._shard.info()
         return {
             "points_count": info.points_count,
             "indexed_vectors_count": info.indexed_vectors_count,
             "segments_count": info.segments_count,
             "payload_schema": {
-                name: wire_config.index_to_json(index)
-                for name, index in info.payload_schema.items()
+                name: wire_index.index_to_json(index) for name, index in info.payload_schema.items()
             },
         }
 
-    def _flush(self, _body: bytes, _meta: dict[str, Any]) -> Any:
+    def _flush(self, _body: bytes, _meta: dict[str, Any]) -> Json:
         self._shard.flush()
         self._dirty_since = None
         self._dirty_bytes = 0
         return True
 
-    def _optimize(self, _body: bytes, _meta: dict[str, Any]) -> Any:
+    def _optimize(self, _body: bytes, _meta: dict[str, Any]) -> Json:
         changed = self._shard.optimize()
         self._shard.flush()
         return changed
@@ -301,7 +295,7 @@ def create_shard(path: Path, settings: dict[str, Any]) -> None:
         shard = edge.EdgeShard.create(str(path), wire_config.edge_config(settings))
     except ApiError:
         raise
-    except Exception as error:  # noqa: BLE001 - Edge raises nothing narrower
+    except Exception as error:
         raise BadRequestError(f"collection settings: {error}") from error
     shard.flush()
     shard.close()

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from bastide_vectordb.json_types import Json
 from bastide_vectordb.wire_query import Grouping
 
 _MAX_FETCH = 1 << 16  # hits looked at before the groups found so far are returned
 
 
-def _values(payload: Any, path: list[str]) -> Iterator[str | int]:
+def _values(payload: Json, path: list[str]) -> Iterator[str | int]:
     """Group ids in a payload at a field path; only strings and integers name groups."""
     if isinstance(payload, list):
         for item in payload:

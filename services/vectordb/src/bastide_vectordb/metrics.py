@@ -112,7 +112,7 @@ def _process(pids: list[int]) -> list[str]:
         "# TYPE memory_resident_bytes gauge",
         f"memory_resident_bytes {_resident('self') + sum(map(_resident, pids))}",
         "# TYPE process_open_fds gauge",
-        f"process_open_fds {len(os.listdir('/proc/self/fd'))}",
+        f"process_open_fds {sum(1 for _ in Path('/proc/self/fd').iterdir())}",
         "# TYPE process_max_fds gauge",
         f"process_max_fds {most}",
     ]

@@ -102,7 +102,7 @@ class Registry:
                     collection = await Collection.start(folder.name, folder)
                 except (ApiError, OSError, ValueError, TypeError) as error:
                     self.broken[folder.name] = str(error)
-                    _log.error("collection %r does not open: %s", folder.name, error)  # noqa: TRY400
+                    _log.error("collection %r does not open: %s", folder.name, error)
                     return
                 for path in collection.unused():
                     await asyncio.to_thread(files.remove_tree if path.is_dir() else os.unlink, path)

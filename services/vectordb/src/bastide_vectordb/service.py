@@ -12,10 +12,11 @@ import orjson
 from bastide_vectordb import files, wire_config
 from bastide_vectordb.collection import Collection
 from bastide_vectordb.config import Config
-from bastide_vectordb.errors import ApiError, BadRequestError
+from bastide_vectordb.errors import ApiError
 from bastide_vectordb.metrics import Metrics
 from bastide_vectordb.registry import Registry
 from bastide_vectordb.snapshots import Snapshots
+from bastide_vectordb.wire_values import loads
 
 _log = logging.getLogger(__name__)
 _POLL_SECONDS = 2.0
@@ -26,18 +27,6 @@ _SHUTDOWN_SECONDS = 6.0
 _INFO_SECONDS = 2.0
 _FLOAT_BYTES = 4
 _VACUUM_SHARE = 0.8
-
-
-def parse(body: bytes) -> Any:
-    """A JSON body; an empty one is an empty object.
-
-    Raises:
-        BadRequestError: not JSON.
-    """
-    try:
-        return orjson.loads(body) if body else {}
-    except orjson.JSONDecodeError as error:
-        raise BadRequestError(f"body is not JSON: {error}") from error
 
 
 class Service:
@@ -76,13 +65,13 @@ class Service:
 
     async def create(self, name: str, body: bytes) -> None:
         """Make a collection from a request's body."""
-        await self.registry.create(name, wire_config.creation(parse(body)))
+        await self.registry.create(name, wire_config.creation(loads(body)))
 
     async def change(self, name: str, body: bytes) -> None:
         """Change a collection's settings."""
         collection = self.registry.get(name)
         now = collection.stored.settings
-        settings = wire_config.changes(parse(body), now)
+        settings = wire_config.changes(loads(body), now)
         if settings != now:
             await collection.change(settings)
 

@@ -26,6 +26,7 @@ from bastide_vectordb.errors import (
     StartupError,
     UnsupportedError,
 )
+from bastide_vectordb.json_types import Json
 from bastide_vectordb.registry import Registry, check_name
 
 EDGE_VERSION = importlib.metadata.version("qdrant-edge-py")
@@ -40,6 +41,14 @@ def _digest(path: Path) -> str:
 
 def _minor(version: str) -> tuple[str, ...]:
     return tuple(version.split(".")[:2])
+
+
+def _check_version(stamp: archive.Stamp, name: str) -> None:
+    if _minor(stamp.edge) != _minor(EDGE_VERSION):
+        raise BadRequestError(
+            f"{name}: made by Qdrant Edge {stamp.edge}, this is {EDGE_VERSION}; "
+            "restore with a service of the same minor version"
+        )
 
 
 class Snapshots:
@@ -163,7 +172,7 @@ class Snapshots:
         """Where an upload is written before it is restored."""
         return self._registry.temporary / f"upload-{uuid.uuid4().hex}{_SUFFIX}"
 
-    def local(self, location: Any) -> Path:
+    def local(self, location: Json) -> Path:
         """The file that a recover request means.
 
         Raises:
@@ -194,11 +203,7 @@ class Snapshots:
         try:
             shard = folder / new_shard_name()
             stamp = await asyncio.to_thread(archive.unpack, source, shard)
-            if _minor(stamp.edge) != _minor(EDGE_VERSION):
-                raise BadRequestError(
-                    f"{source.name}: made by Qdrant Edge {stamp.edge}, this is {EDGE_VERSION}; "
-                    "restore with a service of the same minor version"
-                )
+            _check_version(stamp, source.name)
             await self._prove(shard, stamp)
             channel = await Channel.start()
             if name in self._registry.names():

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import qdrant_edge as edge
 
 from bastide_vectordb.errors import BadRequestError, UnsupportedError
-from bastide_vectordb.wire_values import boolean, count, fail, known_keys, string
+from bastide_vectordb.json_types import Json
+from bastide_vectordb.wire_values import boolean, count, fail, known_keys
 
 MAX_DIMENSIONS = 65_536  # Qdrant's own limit
 DEFAULT_HNSW = {"m": 16, "ef_construct": 100, "full_scan_threshold": 10_000}
@@ -54,11 +54,11 @@ _REFUSED = ("wal_config", "init_from", "strict_mode_config", "sharding_method")
 _MUTABLE = ("hnsw_config", "optimizers_config", "metadata")
 
 
-def _given(data: Any) -> dict[str, Any]:
+def _given(data: Json) -> dict[str, Any]:
     return {name: value for name, value in data.items() if value is not None}
 
 
-def creation(data: Any) -> dict[str, Any]:
+def creation(data: Json) -> dict[str, Any]:
     """The settings of a create request that the collection keeps, checked.
 
     Raises:
@@ -81,7 +81,7 @@ def creation(data: Any) -> dict[str, Any]:
     return given
 
 
-def changes(data: Any, now: dict[str, Any]) -> dict[str, Any]:
+def changes(data: Json, now: dict[str, Any]) -> dict[str, Any]:
     """The settings after an update request.
 
     Raises:
@@ -114,7 +114,7 @@ def sizes(settings: dict[str, Any]) -> dict[str, int]:
     return {name: params["size"] for name, params in dense_vectors(settings).items()}
 
 
-def edge_config(settings: dict[str, Any]) -> Any:
+def edge_config(settings: dict[str, Any]) -> Json:
     """The Edge configuration of stored settings."""
     dense = {n: _vector(p, f"vectors.{n}") for n, p in dense_vectors(settings).items()}
     sparse = {
@@ -132,7 +132,7 @@ def edge_config(settings: dict[str, Any]) -> Any:
     )
 
 
-def _vector(data: Any, where: str) -> Any:
+def _vector(data: Json, where: str) -> Json:
     allowed = (
         "size",
         "distance",
@@ -168,7 +168,7 @@ def _vector(data: Any, where: str) -> Any:
     )
 
 
-def _sparse(data: Any, where: str) -> Any:
+def _sparse(data: Json, where: str) -> Json:
     known_keys(data, ("index", "modifier"), where)
     index = _given(data.get("index") or {})
     known_keys(index, ("full_scan_threshold", "on_disk", "datatype"), f"{where}.index")
@@ -183,7 +183,7 @@ def _sparse(data: Any, where: str) -> Any:
     )
 
 
-def _hnsw(data: Any, where: str) -> Any:
+def _hnsw(data: Json, where: str) -> Json:
     known_keys(data, _HNSW, where)
     given = {**DEFAULT_HNSW, **_given(data)}
     for name in ("m", "ef_construct", "full_scan_threshold"):
@@ -191,7 +191,7 @@ def _hnsw(data: Any, where: str) -> Any:
     return edge.HnswIndexConfig(**given)
 
 
-def _optimizers(data: Any) -> Any:
+def _optimizers(data: Json) -> Json:
     ours = (*_OPTIMIZERS, "flush_interval_sec", "max_optimization_threads", "memmap_threshold")
     known_keys(data, ours, "optimizers_config")
     given = _given(data)
@@ -201,7 +201,7 @@ def _optimizers(data: Any) -> Any:
     return edge.EdgeOptimizersConfig(**{**DEFAULT_OPTIMIZERS, **given})
 
 
-def _quantization(data: Any) -> Any:
+def _quantization(data: Json) -> Json:
     if data is None or data == "Disabled":
         return None
     if not isinstance(data, dict) or len(data) != 1:
@@ -224,55 +224,6 @@ def _quantization(data: Any) -> Any:
 
 
 _QUANTIZATION_KEYS = ("type", "quantile", "always_ram", "compression")
-_SCHEMAS: dict[str, tuple[Any, Callable[..., Any], tuple[str, ...]]] = {
-    "keyword": (edge.PayloadSchemaType.Keyword, edge.KeywordIndexParams, ("is_tenant",)),
-    "integer": (
-        edge.PayloadSchemaType.Integer,
-        edge.IntegerIndexParams,
-        ("lookup", "range", "is_principal"),
-    ),
-    "float": (edge.PayloadSchemaType.Float, edge.FloatIndexParams, ("is_principal",)),
-    "geo": (edge.PayloadSchemaType.Geo, edge.GeoIndexParams, ()),
-    "bool": (edge.PayloadSchemaType.Bool, edge.BoolIndexParams, ()),
-    "datetime": (edge.PayloadSchemaType.Datetime, edge.DatetimeIndexParams, ("is_principal",)),
-    "uuid": (edge.PayloadSchemaType.Uuid, edge.UuidIndexParams, ("is_tenant",)),
-    "text": (
-        edge.PayloadSchemaType.Text,
-        edge.TextIndexParams,
-        (
-            "tokenizer",
-            "min_token_len",
-            "max_token_len",
-            "lowercase",
-            "phrase_matching",
-            "ascii_folding",
-        ),
-    ),
-}
-
-
-def index_schema(data: Any) -> tuple[str, Any, dict[str, Any] | None]:
-    """An index's type name, Edge's schema of it, and its parameters as given.
-
-    Raises:
-        BadRequestError: the schema is missing, unknown or has an unknown parameter.
-    """
-    if isinstance(data, str):
-        if data not in _SCHEMAS:
-            fail("field_schema", ", ".join(_SCHEMAS), data)
-        return data, _SCHEMAS[data][0], None
-    if not isinstance(data, dict) or data.get("type") not in _SCHEMAS:
-        fail("field_schema", f"{', '.join(_SCHEMAS)}, or an object with such a type", data)
-    kind = data["type"]
-    _, params, keys = _SCHEMAS[kind]
-    known_keys(data, ("type", "on_disk", "enable_hnsw", *keys), "field_schema")
-    given = {name: value for name, value in _given(data).items() if name != "type"}
-    if "tokenizer" in given:
-        name = string(given["tokenizer"], "field_schema.tokenizer").capitalize()
-        if not hasattr(edge.TokenizerType, name):
-            fail("field_schema.tokenizer", "prefix, whitespace, word or multilingual", name)
-        return kind, params(**{**given, "tokenizer": getattr(edge.TokenizerType, name)}), data
-    return kind, params(**given), data
 
 
 def config_to_json(settings: dict[str, Any]) -> dict[str, Any]:
@@ -305,22 +256,6 @@ def config_to_json(settings: dict[str, Any]) -> dict[str, Any]:
         "quantization_config": settings.get("quantization_config"),
         **({"metadata": settings["metadata"]} if settings.get("metadata") else {}),
     }
-
-
-def index_to_json(index: Any) -> dict[str, Any]:
-    """A payload index of Edge's as Qdrant's collection info shows it."""
-    kind = next(name for name, row in _SCHEMAS.items() if row[0] == index.data_type)
-    out: dict[str, Any] = {"data_type": kind, "points": index.points}
-    if index.params is not None:
-        shown = {
-            key: value
-            for key in ("on_disk", "enable_hnsw", *_SCHEMAS[kind][2])
-            if (value := getattr(index.params, key, None)) is not None
-        }
-        if "tokenizer" in shown:
-            shown["tokenizer"] = str(shown["tokenizer"]).rpartition(".")[2].lower()
-        out["params"] = {"type": kind, **shown}
-    return out
 
 
 def indexing_threshold_bytes(settings: dict[str, Any]) -> int:

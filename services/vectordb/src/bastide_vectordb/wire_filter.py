@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import qdrant_edge as edge
 
 from bastide_vectordb.errors import BadRequestError
+from bastide_vectordb.json_types import EdgeValue, Json
 from bastide_vectordb.wire_values import (
     boolean,
     count,
@@ -20,9 +22,10 @@ from bastide_vectordb.wire_values import (
 _CLAUSES = ("must", "should", "must_not", "min_should")
 _BOUNDS = ("gt", "gte", "lt", "lte")
 _MAX_DEPTH = 32
+_Reader = Callable[[Json, str], EdgeValue]  # a value and where it stands → Edge's object
 
 
-def filter_of(data: Any, where: str = "filter", depth: int = 0) -> Any:
+def filter_of(data: Json, where: str = "filter", depth: int = 0) -> Json:
     """The Edge filter of a JSON filter; None stays None.
 
     Raises:
@@ -33,7 +36,7 @@ def filter_of(data: Any, where: str = "filter", depth: int = 0) -> Any:
     if depth > _MAX_DEPTH:
         raise BadRequestError(f"{where}: filters may nest at most {_MAX_DEPTH} levels deep")
     known_keys(data, _CLAUSES, where)
-    lists = {
+    lists: dict[str, EdgeValue] = {
         name: _conditions(data[name], f"{where}.{name}", depth)
         for name in _CLAUSES[:3]
         if data.get(name) is not None
@@ -48,12 +51,12 @@ def filter_of(data: Any, where: str = "filter", depth: int = 0) -> Any:
     return edge.Filter(**lists)
 
 
-def _conditions(data: Any, where: str, depth: int) -> list[Any]:
+def _conditions(data: Json, where: str, depth: int) -> list[Any]:
     items = data if isinstance(data, list) else [data]
     return [_condition(item, f"{where}[{n}]", depth) for n, item in enumerate(items)]
 
 
-def _condition(data: Any, where: str, depth: int) -> Any:
+def _condition(data: Json, where: str, depth: int) -> Json:
     if not isinstance(data, dict):
         fail(where, "a condition", data)
     if "key" in data:
@@ -70,11 +73,11 @@ def _condition(data: Any, where: str, depth: int) -> Any:
     return filter_of(data, where, depth + 1)
 
 
-def _key(data: Any, where: str) -> str:
+def _key(data: Json, where: str) -> str:
     return string(known_keys(data, ("key",), where).get("key"), f"{where}.key")
 
 
-_SIMPLE = {
+_SIMPLE: dict[str, _Reader] = {
     "is_empty": lambda value, where: edge.IsEmptyCondition(_key(value, where)),
     "is_null": lambda value, where: edge.IsNullCondition(_key(value, where)),
     "has_id": lambda value, where: edge.HasIdCondition(set(point_ids(value, where))),
@@ -82,7 +85,7 @@ _SIMPLE = {
 }
 
 
-def _field(data: dict[str, Any], where: str) -> Any:
+def _field(data: dict[str, Any], where: str) -> Json:
     known_keys(data, ("key", *_FIELD), where)
     tests = {
         name: read(data[name], f"{where}.{name}")
@@ -94,7 +97,7 @@ def _field(data: dict[str, Any], where: str) -> Any:
     return edge.FieldCondition(string(data["key"], f"{where}.key"), **tests)
 
 
-def _match(data: Any, where: str) -> Any:
+def _match(data: Json, where: str) -> Json:
     if not isinstance(data, dict) or len(data) != 1:
         fail(where, f"one of {', '.join(_MATCH)}", data)
     ((kind, value),) = data.items()
@@ -103,7 +106,7 @@ def _match(data: Any, where: str) -> Any:
     return _MATCH[kind](value, f"{where}.{kind}")
 
 
-def _match_value(value: Any, where: str) -> Any:
+def _match_value(value: Json, where: str) -> Json:
     if not isinstance(value, (str, int)) or (
         type(value) is int and not -(1 << 63) <= value < 1 << 63
     ):
@@ -111,14 +114,14 @@ def _match_value(value: Any, where: str) -> Any:
     return edge.MatchValue(value)
 
 
-def _variants(value: Any, where: str) -> list[Any]:
+def _variants(value: Json, where: str) -> list[Any]:
     strings = isinstance(value, list) and all(isinstance(item, str) for item in value)
     if not strings and not (isinstance(value, list) and all(type(item) is int for item in value)):
         fail(where, "a list of strings or a list of integers", value)
     return list(value)
 
 
-_MATCH = {
+_MATCH: dict[str, _Reader] = {
     "value": _match_value,
     "text": lambda value, where: edge.MatchText(string(value, where)),
     "text_any": lambda value, where: edge.MatchTextAny(string(value, where)),
@@ -128,7 +131,7 @@ _MATCH = {
 }
 
 
-def _range(data: Any, where: str) -> Any:
+def _range(data: Json, where: str) -> Json:
     known_keys(data, _BOUNDS, where)
     bounds = {name: value for name, value in data.items() if value is not None}
     if any(isinstance(value, str) for value in bounds.values()):
@@ -136,14 +139,14 @@ def _range(data: Any, where: str) -> Any:
     return edge.RangeFloat(**{k: number(v, f"{where}.{k}") for k, v in bounds.items()})
 
 
-def _values_count(data: Any, where: str) -> Any:
+def _values_count(data: Json, where: str) -> Json:
     known_keys(data, _BOUNDS, where)
     return edge.ValuesCount(
         **{k: count(v, f"{where}.{k}") for k, v in data.items() if v is not None}
     )
 
 
-def geo_point(data: Any, where: str) -> Any:
+def geo_point(data: Json, where: str) -> Json:
     """A point on the globe, in degrees."""
     known_keys(data, ("lon", "lat"), where)
     return edge.GeoPoint(
@@ -151,7 +154,7 @@ def geo_point(data: Any, where: str) -> Any:
     )
 
 
-def _geo_box(data: Any, where: str) -> Any:
+def _geo_box(data: Json, where: str) -> Json:
     known_keys(data, ("top_left", "bottom_right"), where)
     return edge.GeoBoundingBox(
         top_left=geo_point(data.get("top_left"), f"{where}.top_left"),
@@ -159,20 +162,20 @@ def _geo_box(data: Any, where: str) -> Any:
     )
 
 
-def _geo_radius(data: Any, where: str) -> Any:
+def _geo_radius(data: Json, where: str) -> Json:
     known_keys(data, ("center", "radius"), where)
     center = geo_point(data.get("center"), f"{where}.center")
     return edge.GeoRadius(center=center, radius=number(data.get("radius"), f"{where}.radius"))
 
 
-def _ring(data: Any, where: str) -> list[Any]:
+def _ring(data: Json, where: str) -> list[Any]:
     points = known_keys(data, ("points",), where).get("points")
     if not isinstance(points, list):
         fail(f"{where}.points", "a list of points", points)
     return [geo_point(item, f"{where}.points[{n}]") for n, item in enumerate(points)]
 
 
-def _geo_polygon(data: Any, where: str) -> Any:
+def _geo_polygon(data: Json, where: str) -> Json:
     known_keys(data, ("exterior", "interiors"), where)
     holes = data.get("interiors") or []
     return edge.GeoPolygon(
@@ -181,7 +184,7 @@ def _geo_polygon(data: Any, where: str) -> Any:
     )
 
 
-_FIELD = {
+_FIELD: dict[str, _Reader] = {
     "match": _match,
     "range": _range,
     "geo_bounding_box": _geo_box,

@@ -8,6 +8,7 @@ from typing import Any
 import qdrant_edge as edge
 
 from bastide_vectordb.errors import ApiError, BadRequestError
+from bastide_vectordb.json_types import Json
 from bastide_vectordb.wire_filter import filter_of
 from bastide_vectordb.wire_values import fail, known_keys, payload, point_id, point_ids, vectors
 
@@ -20,7 +21,7 @@ _MODES = {
 _Update = edge.UpdateOperation
 
 
-def upsert(data: Any, sizes: Sizes) -> Any:
+def upsert(data: Json, sizes: Sizes) -> Json:
     """Points in either of Qdrant's forms, list or batch.
 
     Every vector's size is compared first: Edge applies a batch point by point, so that a bad
@@ -44,7 +45,7 @@ def upsert(data: Any, sizes: Sizes) -> Any:
     )
 
 
-def points_in(data: Any) -> int:
+def points_in(data: Json) -> int:
     """How many points an upsert request carries, as far as it can be read."""
     rows = data.get("points")
     if isinstance(rows, list):
@@ -52,13 +53,13 @@ def points_in(data: Any) -> int:
     return len((data.get("batch") or {}).get("ids") or ())
 
 
-def _rows(rows: Any) -> list[Any]:
+def _rows(rows: Json) -> list[Any]:
     if not isinstance(rows, list):
         fail("points", "a list", rows)
     return rows
 
 
-def _columns(data: Any) -> list[dict[str, Any]]:
+def _columns(data: Json) -> list[dict[str, Any]]:
     known_keys(data, ("ids", "vectors", "payloads"), "batch")
     ids = data.get("ids")
     if not isinstance(ids, list):
@@ -77,7 +78,7 @@ def _columns(data: Any) -> list[dict[str, Any]]:
     ]
 
 
-def _point(number: int, row: Any, sizes: Sizes) -> Any:
+def _point(number: int, row: Json, sizes: Sizes) -> Json:
     where = f"points[{number}]"
     known_keys(row, ("id", "vector", "payload"), where)
     held = vectors(row.get("vector"), f"{where}.vector")
@@ -85,7 +86,7 @@ def _point(number: int, row: Any, sizes: Sizes) -> Any:
     return edge.Point(point_id(row.get("id"), f"{where}.id"), held, payload(row.get("payload")))
 
 
-def check_sizes(held: Any, sizes: Sizes, where: str) -> None:
+def check_sizes(held: Json, sizes: Sizes, where: str) -> None:
     """Refuse a vector of another size than the collection's, in Qdrant's words.
 
     Raises:
@@ -115,8 +116,8 @@ def check_sizes(held: Any, sizes: Sizes, where: str) -> None:
 
 
 def _selected(
-    data: Any, by_ids: Callable[..., Any], by_filter: Callable[..., Any], *rest: Any
-) -> Any:
+    data: Json, by_ids: Callable[..., Any], by_filter: Callable[..., Any], *rest: Json
+) -> Json:
     """An operation on the points that ``points`` or ``filter`` selects."""
     if data.get("points") is not None:
         return by_ids(point_ids(data["points"], "points"), *rest)
@@ -125,17 +126,17 @@ def _selected(
     raise BadRequestError("body: give points or filter")
 
 
-def _selector(data: Any, *more: str) -> Any:
+def _selector(data: Json, *more: str) -> Json:
     return known_keys(data, ("points", "filter", "shard_key", *more), "body")
 
 
-def delete(data: Any, _sizes: Sizes) -> Any:
+def delete(data: Json, _sizes: Sizes) -> Json:
     """Delete points by ids or by filter."""
     _selector(data)
     return _selected(data, _Update.delete_points, _Update.delete_points_by_filter)
 
 
-def _payload_body(data: Any) -> tuple[dict[str, Any], Any]:
+def _payload_body(data: Json) -> tuple[dict[str, Any], Any]:
     _selector(data, "payload", "key")
     body = payload(data.get("payload"))
     if body is None:
@@ -143,19 +144,19 @@ def _payload_body(data: Any) -> tuple[dict[str, Any], Any]:
     return body, data.get("key")
 
 
-def set_payload(data: Any, _sizes: Sizes) -> Any:
+def set_payload(data: Json, _sizes: Sizes) -> Json:
     """Set payload fields, others stay."""
     rest = _payload_body(data)
     return _selected(data, _Update.set_payload, _Update.set_payload_by_filter, *rest)
 
 
-def overwrite_payload(data: Any, _sizes: Sizes) -> Any:
+def overwrite_payload(data: Json, _sizes: Sizes) -> Json:
     """Replace the whole payload."""
     rest = _payload_body(data)
     return _selected(data, _Update.overwrite_payload, _Update.overwrite_payload_by_filter, *rest)
 
 
-def delete_payload(data: Any, _sizes: Sizes) -> Any:
+def delete_payload(data: Json, _sizes: Sizes) -> Json:
     """Delete payload fields."""
     keys = _selector(data, "keys").get("keys")
     if not isinstance(keys, list):
@@ -163,13 +164,13 @@ def delete_payload(data: Any, _sizes: Sizes) -> Any:
     return _selected(data, _Update.delete_payload, _Update.delete_payload_by_filter, keys)
 
 
-def clear_payload(data: Any, _sizes: Sizes) -> Any:
+def clear_payload(data: Json, _sizes: Sizes) -> Json:
     """Delete all payload of the selected points."""
     _selector(data)
     return _selected(data, _Update.clear_payload, _Update.clear_payload_by_filter)
 
 
-def update_vectors(data: Any, sizes: Sizes) -> Any:
+def update_vectors(data: Json, sizes: Sizes) -> Json:
     """Replace vectors of existing points."""
     known_keys(data, ("points", "update_filter", "shard_key"), "body")
     out = []
@@ -182,7 +183,7 @@ def update_vectors(data: Any, sizes: Sizes) -> Any:
     return _Update.update_vectors(out, filter_of(data.get("update_filter"), "update_filter"))
 
 
-def delete_vectors(data: Any, _sizes: Sizes) -> Any:
+def delete_vectors(data: Json, _sizes: Sizes) -> Json:
     """Delete named vectors of the selected points."""
     names = _selector(data, "vector").get("vector")
     if not isinstance(names, list) or not names:
@@ -202,7 +203,7 @@ WRITES: dict[str, Callable[[Any, Sizes], Any]] = {
 }
 
 
-def batch(data: Any) -> list[tuple[str, Any]]:
+def batch(data: Json) -> list[tuple[str, Any]]:
     """The single writes of a batch request, in order.
 
     Raises:

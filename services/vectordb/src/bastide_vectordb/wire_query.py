@@ -13,6 +13,7 @@ from typing import Any
 import qdrant_edge as edge
 
 from bastide_vectordb.errors import BadRequestError, UnsupportedError
+from bastide_vectordb.json_types import EdgeValue, Json
 from bastide_vectordb.wire_filter import filter_of
 from bastide_vectordb.wire_scoring import order_by, scoring_of
 from bastide_vectordb.wire_values import (
@@ -57,7 +58,7 @@ class Sources:
     lookup: Callable[[int | str, str], Any]
     mentioned: set[int | str] = field(default_factory=set)
 
-    def vector(self, value: Any, using: str, where: str) -> Any:
+    def vector(self, value: Json, using: str, where: str) -> Json:
         """The vector that ``value`` gives or names.
 
         Raises:
@@ -75,7 +76,7 @@ class Sources:
         return self.lookup(found, using)
 
 
-def search_params(data: Any) -> Any:
+def search_params(data: Json) -> Json:
     """Search parameters; None stays None."""
     if data is None:
         return None
@@ -109,7 +110,7 @@ def _offset(data: dict[str, Any]) -> int:
     return 0 if value is None else count(value, "offset")
 
 
-def _prefetches(data: Any, sources: Sources, depth: int = 0) -> list[Any] | None:
+def _prefetches(data: Json, sources: Sources, depth: int = 0) -> list[Any] | None:
     if data is None:
         return None
     if depth > _MAX_PREFETCH_DEPTH:
@@ -140,18 +141,18 @@ def _using(data: dict[str, Any]) -> str:
     return "" if value is None else string(value, "using")
 
 
-def _without(base: Any, mentioned: Iterable[int | str]) -> Any:
+def _without(base: Json, mentioned: Iterable[int | str]) -> Json:
     """The filter without the points that the query itself mentions."""
-    ids = set(mentioned)
+    ids: set[EdgeValue] = set(mentioned)
     if not ids:
         return base
-    hidden = [edge.HasIdCondition(ids)]
+    hidden: list[EdgeValue] = [edge.HasIdCondition(ids)]
     if base is None:
         return edge.Filter(must_not=hidden)
     return edge.Filter(must=[base], must_not=hidden)
 
 
-def query(data: Any, sources: Sources, more: tuple[str, ...] = ()) -> Any:
+def query(data: Json, sources: Sources, more: tuple[str, ...] = ()) -> Json:
     """A ``/points/query`` body as Edge's request.
 
     Raises:
@@ -176,7 +177,7 @@ def query(data: Any, sources: Sources, more: tuple[str, ...] = ()) -> Any:
     )
 
 
-def search(data: Any) -> dict[str, Any]:
+def search(data: Json) -> dict[str, Any]:
     """A legacy ``/points/search`` body in the form of ``/points/query``."""
     known_keys(data, (*_COMMON, "vector"), "body")
     out = {name: value for name, value in data.items() if name != "vector"}
@@ -205,7 +206,7 @@ class Grouping:
     size: int
 
 
-def grouping(data: Any) -> tuple[Grouping, dict[str, Any]]:
+def grouping(data: Json) -> tuple[Grouping, dict[str, Any]]:
     """The grouping of a ``/points/query/groups`` body, and the query without it."""
     known_keys(data, (*_QUERY, *_GROUP), "body")
     if data.get("with_lookup") is not None:
@@ -220,7 +221,7 @@ def grouping(data: Any) -> tuple[Grouping, dict[str, Any]]:
     return wanted, {k: v for k, v in data.items() if k not in _GROUP}
 
 
-def scroll(data: Any) -> Any:
+def scroll(data: Json) -> Json:
     """A ``/points/scroll`` body as Edge's request."""
     allowed = ("offset", "limit", "filter", "with_payload", "with_vector", "order_by", "shard_key")
     known_keys(data, allowed, "body")
@@ -237,7 +238,7 @@ def scroll(data: Any) -> Any:
     )
 
 
-def counting(data: Any) -> Any:
+def counting(data: Json) -> Json:
     """A ``/points/count`` body as Edge's request."""
     known_keys(data, ("filter", "exact", "shard_key"), "body")
     exact = data.get("exact")
@@ -247,7 +248,7 @@ def counting(data: Any) -> Any:
     )
 
 
-def facet(data: Any) -> Any:
+def facet(data: Json) -> Json:
     """A ``/facet`` body as Edge's request."""
     known_keys(data, ("key", "limit", "filter", "exact", "shard_key"), "body")
     exact = data.get("exact")

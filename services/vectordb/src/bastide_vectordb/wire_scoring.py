@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import qdrant_edge as edge
 
 from bastide_vectordb.errors import BadRequestError, UnsupportedError
+from bastide_vectordb.json_types import Json
 from bastide_vectordb.wire_values import count, fail, known_keys, number, string
 
 _RRF_K = 2  # Qdrant's default constant of reciprocal rank fusion
@@ -16,11 +17,11 @@ _RRF_K = 2  # Qdrant's default constant of reciprocal rank fusion
 class VectorSource(Protocol):
     """Turns a vector or a point id into a vector."""
 
-    def vector(self, value: Any, using: str, where: str) -> Any:
+    def vector(self, value: Json, using: str, where: str) -> Json:
         """The vector that ``value`` gives or names."""
 
 
-def scoring_of(data: Any, using: str, source: VectorSource, limit: int) -> Any:
+def scoring_of(data: Json, using: str, source: VectorSource, limit: int) -> Json:
     """Edge's query of a JSON query; None (plain listing by id) stays None.
 
     Args:
@@ -50,10 +51,10 @@ def scoring_of(data: Any, using: str, source: VectorSource, limit: int) -> Any:
     if data.keys() & {"text", "image", "object", "model"}:
         raise UnsupportedError("query: embedding of text by the database")
     kinds = ", ".join(("nearest", *_VECTOR_KINDS, *_PLAIN_KINDS))
-    fail("query", f"a vector, a point id or one of {kinds}", sorted(data))
+    return fail("query", f"a vector, a point id or one of {kinds}", sorted(data))
 
 
-def _nearest(data: Any, using: str, source: VectorSource, limit: int) -> Any:
+def _nearest(data: Json, using: str, source: VectorSource, limit: int) -> Json:
     known_keys(data, ("nearest", "mmr"), "query")
     vector = source.vector(data["nearest"], using, "query.nearest")
     mmr = data.get("mmr")
@@ -78,7 +79,7 @@ def _average(vectors: list[Any]) -> list[float]:
     return [sum(column) / len(vectors) for column in zip(*vectors, strict=True)]
 
 
-def _recommend(data: Any, using: str, source: VectorSource) -> Any:
+def _recommend(data: Json, using: str, source: VectorSource) -> Json:
     known_keys(data, ("positive", "negative", "strategy"), "query.recommend")
     sides = {
         side: [source.vector(v, using, f"recommend.{side}") for v in data.get(side) or []]
@@ -101,10 +102,10 @@ def _recommend(data: Any, using: str, source: VectorSource) -> Any:
         return edge.Query.RecommendBestScore(examples, using or None)
     if strategy == "sum_scores":
         return edge.Query.RecommendSumScores(examples, using or None)
-    fail("query.recommend.strategy", "average_vector, best_score or sum_scores", strategy)
+    return fail("query.recommend.strategy", "average_vector, best_score or sum_scores", strategy)
 
 
-def _pairs(data: Any, using: str, source: VectorSource) -> list[Any]:
+def _pairs(data: Json, using: str, source: VectorSource) -> list[Any]:
     out = []
     for item in data if isinstance(data, list) else [data]:
         known_keys(item, ("positive", "negative"), "context")
@@ -117,27 +118,27 @@ def _pairs(data: Any, using: str, source: VectorSource) -> list[Any]:
     return out
 
 
-def _discover(data: Any, using: str, source: VectorSource) -> Any:
+def _discover(data: Json, using: str, source: VectorSource) -> Json:
     known_keys(data, ("target", "context"), "query.discover")
     target = source.vector(data.get("target"), using, "query.discover.target")
     pairs = _pairs(data.get("context") or [], using, source)
     return edge.Query.Discover(edge.DiscoverQuery(target=target, pairs=pairs), using or None)
 
 
-def _context(data: Any, using: str, source: VectorSource) -> Any:
+def _context(data: Json, using: str, source: VectorSource) -> Json:
     pairs = _pairs(data, using, source)
     return edge.Query.Context(edge.ContextQuery(pairs=pairs), using or None)
 
 
-def _fusion(data: Any) -> Any:
+def _fusion(data: Json) -> Json:
     if data == "rrf":
         return edge.Fusion.Rrf(k=_RRF_K)
     if data == "dbsf":
         return edge.Fusion.Dbsf()
-    fail("query.fusion", "rrf or dbsf", data)
+    return fail("query.fusion", "rrf or dbsf", data)
 
 
-def _rrf(data: Any) -> Any:
+def _rrf(data: Json) -> Json:
     known_keys(data, ("k", "weights"), "query.rrf")
     k = data.get("k")
     return edge.Fusion.Rrf(
@@ -145,7 +146,7 @@ def _rrf(data: Any) -> Any:
     )
 
 
-def order_by(data: Any, where: str = "order_by") -> Any:
+def order_by(data: Json, where: str = "order_by") -> Json:
     """An ordering by a payload field; None stays None."""
     if data is None:
         return None
@@ -160,7 +161,7 @@ def order_by(data: Any, where: str = "order_by") -> Any:
     return edge.OrderBy(key=key, direction=ways[way], start_from=data.get("start_from"))
 
 
-def _sample(data: Any) -> Any:
+def _sample(data: Json) -> Json:
     if data != "random":
         fail("query.sample", "random", data)
     return edge.Sample.Random

@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 from uuid import UUID
 
+import orjson
 import qdrant_edge as edge
 
 from bastide_vectordb.errors import BadRequestError, UnsupportedError
+from bastide_vectordb.json_types import Json
 
 _INFERENCE_KEYS = frozenset({"text", "model", "image", "object", "options"})
 
@@ -23,7 +25,19 @@ def fail(where: str, expected: str, got: object) -> NoReturn:
     raise BadRequestError(f"{where}: expected {expected}, got {shown[:80]}")
 
 
-def known_keys(data: Any, allowed: Iterable[str], where: str) -> dict[str, Any]:
+def loads(body: bytes) -> Json:
+    """A JSON body; an empty one is an empty object.
+
+    Raises:
+        BadRequestError: not JSON.
+    """
+    try:
+        return orjson.loads(body) if body else {}
+    except orjson.JSONDecodeError as error:
+        raise BadRequestError(f"body is not JSON: {error}") from error
+
+
+def known_keys(data: Json, allowed: Iterable[str], where: str) -> dict[str, Any]:
     """``data`` as an object that has no keys but ``allowed``.
 
     Raises:
@@ -40,7 +54,7 @@ def known_keys(data: Any, allowed: Iterable[str], where: str) -> dict[str, Any]:
     return data
 
 
-def point_id(value: Any, where: str = "id") -> int | str:
+def point_id(value: Json, where: str = "id") -> int | str:
     """A point id: an unsigned 64-bit integer or a UUID.
 
     Raises:
@@ -61,42 +75,42 @@ def point_id_of_path(text: str) -> int | str:
     return point_id(int(text) if text.isascii() and text.isdigit() else text)
 
 
-def point_ids(values: Any, where: str = "ids") -> list[int | str]:
+def point_ids(values: Json, where: str = "ids") -> list[int | str]:
     """A list of point ids."""
     if not isinstance(values, list):
         fail(where, "a list of point ids", values)
     return [point_id(value, where) for value in values]
 
 
-def count(value: Any, where: str, *, least: int = 0) -> int:
+def count(value: Json, where: str, *, least: int = 0) -> int:
     """A whole number of at least ``least``."""
     if type(value) is not int or value < least or value >= 1 << 32:
         fail(where, f"a whole number of at least {least}", value)
     return value
 
 
-def number(value: Any, where: str) -> float:
+def number(value: Json, where: str) -> float:
     """A number; ``true`` and ``false`` are none."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         fail(where, "a number", value)
     return float(value)
 
 
-def string(value: Any, where: str) -> str:
+def string(value: Json, where: str) -> str:
     """A string."""
     if not isinstance(value, str):
         fail(where, "a string", value)
     return value
 
 
-def boolean(value: Any, where: str) -> bool:
+def boolean(value: Json, where: str) -> bool:
     """``true`` or ``false``."""
     if not isinstance(value, bool):
         fail(where, "true or false", value)
     return value
 
 
-def one_vector(value: Any, where: str) -> Any:
+def one_vector(value: Json, where: str) -> Json:
     """One dense, multi or sparse vector for Edge.
 
     Raises:
@@ -113,7 +127,7 @@ def one_vector(value: Any, where: str) -> Any:
     fail(where, "a vector", value)
 
 
-def vectors(value: Any, where: str = "vector") -> Any:
+def vectors(value: Json, where: str = "vector") -> Json:
     """The vector, or the named vectors, of one point."""
     if isinstance(value, list):
         return value
@@ -122,14 +136,14 @@ def vectors(value: Any, where: str = "vector") -> Any:
     fail(where, "a vector or an object of named vectors", value)
 
 
-def payload(value: Any, where: str = "payload") -> dict[str, Any] | None:
+def payload(value: Json, where: str = "payload") -> dict[str, Any] | None:
     """A payload object, or nothing."""
     if value is None or isinstance(value, dict):
         return value
     fail(where, "an object", value)
 
 
-def with_payload(value: Any, *, default: bool) -> Any:
+def with_payload(value: Json, *, default: bool) -> Json:
     """Which payload fields to return, in Edge's form."""
     if value is None:
         return default
@@ -143,7 +157,7 @@ def with_payload(value: Any, *, default: bool) -> Any:
     fail("with_payload", "true, false, a list of fields, or include/exclude", value)
 
 
-def with_vector(value: Any) -> Any:
+def with_vector(value: Json) -> Json:
     """Which vectors to return, in Edge's form."""
     if value is None:
         return False
@@ -152,7 +166,7 @@ def with_vector(value: Any) -> Any:
     fail("with_vector", "true, false or a list of vector names", value)
 
 
-def vector_to_json(vector: Any) -> Any:
+def vector_to_json(vector: Json) -> Json:
     """A vector that Edge returned, as JSON values."""
     if isinstance(vector, list):
         return vector
@@ -163,7 +177,7 @@ def vector_to_json(vector: Any) -> Any:
     return vector
 
 
-def record_to_json(record: Any) -> dict[str, Any]:
+def record_to_json(record: Json) -> dict[str, Any]:
     """A retrieved point as Qdrant words it."""
     out: dict[str, Any] = {"id": record.id, "payload": record.payload}
     vector = record.vector
@@ -174,7 +188,7 @@ def record_to_json(record: Any) -> dict[str, Any]:
     return out
 
 
-def scored_to_json(point: Any) -> dict[str, Any]:
+def scored_to_json(point: Json) -> dict[str, Any]:
     """A search hit as Qdrant words it."""
     out: dict[str, Any] = {"id": point.id, "version": point.version, "score": point.score}
     payload_ = point.payload

@@ -18,7 +18,7 @@ from typing import Any
 
 from bastide_vectordb import frames
 from bastide_vectordb.engine import Engine, create_shard
-from bastide_vectordb.errors import ApiError, from_engine
+from bastide_vectordb.errors import from_engine
 
 _TICK_MILLISECONDS = 1000
 _RECEIVE_BYTES = 1 << 20
@@ -38,17 +38,18 @@ class Worker:
             if operation in ("create", "open"):
                 return 200, self._open(operation, meta)
             if self._engine is None:
-                raise ApiError(500, "Service internal error: the shard is not open")
-            if operation == "close":
-                self._engine.close()
-                self._engine = None
-                return 200, b"true"
-            return 200, self._engine.call(operation, body, meta)
+                return 500, b"Service internal error: the shard is not open"
+            if operation != "close":
+                return 200, self._engine.call(operation, body, meta)
+            self._engine.close()
+            self._engine = None
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # noqa: BLE001 - a panic in Rust is no Exception
             refused = from_engine(error)
             return refused.status, refused.message.encode()
+        else:
+            return 200, b"true"
 
     def _open(self, operation: str, meta: dict[str, Any]) -> bytes:
         path = Path(str(meta["path"]))
