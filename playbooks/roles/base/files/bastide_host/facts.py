@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import socket
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -176,10 +177,12 @@ def facts(paths: Paths) -> JsonObject:
         "artifacts": _sizes(paths.state / "artifacts", "sha256/*/*"),
         "generation": number,
         "generation_digest": generation.get("digest"),
+        "contents": generation.get("contents", {}),
         "newest_generation": max(numbers, default=0),
         "files": tree_files(paths.current, generation.get("files", {})),
         "units": unit_states(paths),
         "listeners": listeners(paths),
+        "unix_time": int(time.time()),
     }
 
 
@@ -200,7 +203,7 @@ def check_ports(paths: Paths, ports: Mapping[str, int]) -> JsonObject:
     ]
     if taken:
         raise AgentError(
-            "BAS-5061",
+            "BAS-5070",
             "; ".join(taken),
             "stop that process, or choose another port under 'network' in site.yaml",
         )

@@ -161,7 +161,15 @@ def generation(paths: Paths, description: JsonObject) -> JsonObject:
     target.mkdir(mode=0o755, parents=True)
     files = _fill(paths, description, target)
     run(["sync", "-f", str(target)])  # the whole tree, in one go, before the mark that it is good
-    record = {
+    record = _record(number, description, files)
+    write_atomic(target / "generation.json", (json.dumps(record, indent=2) + "\n").encode())
+    fsync_directory(paths.generations)
+    return {"changed": True, "generation": number, "repaired": []}
+
+
+def _record(number: int, description: JsonObject, files: dict[str, str]) -> JsonObject:
+    """Return a generation's ``generation.json``: what it is made of."""
+    return {
         "format": "bastide.generation/1",
         "number": number,
         "digest": description["digest"],
@@ -169,6 +177,7 @@ def generation(paths: Paths, description: JsonObject) -> JsonObject:
         "bundle": description["bundle"],
         "tree": description["tree"]["sha256"],
         "files": files,
+        "contents": description.get("contents", {}),
         "models": description["models"],
         "requirements": description["requirements"],
         "wheels": {each["filename"]: each["sha256"] for each in description["wheels"]},
@@ -176,9 +185,6 @@ def generation(paths: Paths, description: JsonObject) -> JsonObject:
         "os_packages": description["os_packages"],
         "units": description["units"],
     }
-    write_atomic(target / "generation.json", (json.dumps(record, indent=2) + "\n").encode())
-    fsync_directory(paths.generations)
-    return {"changed": True, "generation": number, "repaired": []}
 
 
 def _repair(paths: Paths, description: JsonObject, target: Path, record: JsonObject) -> list[str]:

@@ -16,7 +16,12 @@ def validate(paths: Paths, description: JsonObject) -> JsonObject:
     """
     target = paths.generations / str(description["generation"])
     checked = []
-    for name, check in (("haproxy.cfg", _check_gateway), ("*.json", _check_model)):
+    checks = (
+        ("haproxy.cfg", _check_gateway),
+        ("vectordb.yaml", _check_vectordb),
+        ("*.json", _check_model),
+    )
+    for name, check in checks:
         for config in sorted((target / "etc").glob(name)):
             check(paths, target, config)
             checked.append(config.name)
@@ -24,12 +29,21 @@ def validate(paths: Paths, description: JsonObject) -> JsonObject:
 
 
 def _check_gateway(paths: Paths, _target: Path, config: Path) -> None:
-    env = {"CREDENTIALS_DIRECTORY": str(paths.secrets)}
-    done = run(["/usr/sbin/haproxy", "-c", "-q", "-f", str(config)], env=env, timeout=60)
+    _ask(paths, config, ["/usr/sbin/haproxy", "-c", "-q", "-f", str(config)])
+
+
+def _check_vectordb(paths: Paths, target: Path, config: Path) -> None:
+    program = str(target / "venv/bin/bastide-vectordb")
+    _ask(paths, config, [program, "--config", str(config), "--check"])
+
+
+def _ask(paths: Paths, config: Path, argv: list[str]) -> None:
+    """Let a service's own program look at its configuration, with the secrets that it will have."""
+    done = run(argv, env={"CREDENTIALS_DIRECTORY": str(paths.secrets)}, timeout=60)
     if done.returncode != 0:
         raise AgentError(
             "BAS-6059",
-            f"haproxy refuses {config}:\n{tail(done)}",
+            f"{config} is refused by its own program:\n{tail(done)}",
             "nothing was switched; report this: the configuration is rendered by the release",
         )
 
