@@ -156,11 +156,18 @@ def build_wheel(sdist: Path, folder: Path, progress: Progress, *, glibc: str) ->
 
 def _unpack(sdist: Path, folder: Path) -> Path:
     with tarfile.open(sdist) as archive:
-        archive.extractall(folder, filter="data")
+        archive.extractall(folder, members=filter(_harmless, archive))  # noqa: S202 - filtered
     (source,) = folder.iterdir()
     lists = source / "vendor/llama.cpp/ggml/src/CMakeLists.txt"
     lists.write_text(without_skipped_variants(lists.read_text()))
     return source
+
+
+def _harmless(member: tarfile.TarInfo) -> bool:
+    """Tell whether ``member`` is a plain file or folder inside (3.11.2 lacks ``filter=``)."""
+    path = PurePosixPath(member.name)
+    inside = not path.is_absolute() and ".." not in path.parts
+    return inside and (member.isreg() or member.isdir())
 
 
 def _compile(source: Path, build: Path, progress: Progress) -> None:

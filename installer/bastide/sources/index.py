@@ -1,0 +1,185 @@
+"""Package index: resolves requirements to wheels for a target's Python and C library, with uv.
+
+uv reads the machine's own configuration (``uv.toml``, ``UV_INDEX_URL`` …), so mirrors work without
+a word here; its lock names the address and SHA-256 of every file.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import tempfile
+import tomllib
+import urllib.parse
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from email.parser import BytesParser
+from pathlib import Path
+from typing import Any
+
+from bastide.errors import BundleError
+from bastide.host.process import ProcessError, run
+from bastide.schema.target import Target
+
+LOCK_NAME = "pylock.toml"
+
+
+@dataclass(frozen=True)
+class IndexFile:
+    """One file of the index.
+
+    Args:
+        name: Normalised distribution name.
+        version: Its version.
+        url: Where it is; ``file:`` for a wheel that was built here.
+        sha256: Its digest, as the index states it.
+        size: Its bytes, if the index states them.
+    """
+
+    name: str
+    version: str
+    url: str
+    sha256: str
+    size: int | None
+
+    @property
+    def filename(self) -> str:
+        """The file's own name."""
+        return urllib.parse.unquote(urllib.parse.urlsplit(self.url).path.rpartition("/")[2])
+
+
+def uv_program() -> str:
+    """Return the path of uv, which comes with Bastide's ``builder`` extra.
+
+    Raises:
+        BundleError: It is not installed.
+    """
+    beside = Path(sys.executable).with_name("uv")
+    found = str(beside) if beside.exists() else shutil.which("uv")
+    if not found:
+        raise BundleError(
+            "uv is not installed; it resolves the Python packages of a bundle",
+            code="BAS-3020",
+            hint="install Bastide with its builder extra: pip install 'bastide[builder]'",
+        )
+    return found
+
+
+def resolve_wheels(
+    requirements: Sequence[str],
+    constraints: Sequence[str],
+    target: Target,
+    local: Path | None = None,
+) -> tuple[IndexFile, ...]:
+    """Return the wheels that ``requirements`` need on ``target``, dependencies included.
+
+    Args:
+        requirements: Top-level requirements, pinned.
+        constraints: Versions of whatever they pull in.
+        target: Python version, architecture and C library to resolve for.
+        local: A folder of wheels that were built here and that the index does not have.
+
+    Raises:
+        BundleError: There is no answer, or only a source distribution; uv's words say why.
+    """
+    options = [
+        "--python-version", target.python,
+        "--python-platform", target.uv_platform,
+        "--only-binary", ":all:",
+    ]  # fmt: skip
+    if local is not None:
+        options += ["--find-links", str(local)]
+    packages = _compile(requirements, constraints, options)
+    return tuple(sorted((_wheel(p, local) for p in packages), key=lambda f: f.name))
+
+
+def find_file(requirement: str, *, sdist: bool = False) -> IndexFile:
+    """Return the one file of a pinned requirement, its wheel or its source distribution."""
+    (package,) = _compile([requirement], [], ["--no-deps"])
+    entry = package.get("sdist") if sdist else (package.get("wheels") or [None])[0]
+    if entry is None:
+        kind = "source distribution" if sdist else "wheel"
+        raise BundleError(f"the package index has no {kind} of {requirement}", code="BAS-3024")
+    return _index_file(package, entry)
+
+
+def _compile(
+    requirements: Sequence[str], constraints: Sequence[str], options: Sequence[str]
+) -> list[dict[str, Any]]:
+    with tempfile.TemporaryDirectory(prefix="bastide-resolve-") as scratch:
+        folder = Path(scratch)
+        (folder / "requirements.in").write_text("\n".join(requirements) + "\n")
+        (folder / "constraints.txt").write_text("\n".join(constraints) + "\n")
+        command = [
+            uv_program(), "pip", "compile", "--quiet", "--no-header", "--format", "pylock.toml",
+            *options, "--constraints", "constraints.txt", "requirements.in", "-o", LOCK_NAME,
+        ]  # fmt: skip
+        try:
+            run(command, cwd=folder, env={"UV_NO_PROGRESS": "1"})
+        except ProcessError as error:
+            raise BundleError(
+                f"the Python packages cannot be resolved for this target:\n{error}",
+                code="BAS-3024",
+                hint="correct the pins in the release, or make the index reachable",
+            ) from error
+        lock = tomllib.loads((folder / LOCK_NAME).read_text())
+    packages = lock.get("packages", [])
+    return [package for package in packages if isinstance(package, dict)]
+
+
+def _wheel(package: dict[str, Any], local: Path | None) -> IndexFile:
+    wheels = package.get("wheels") or []
+    if len(wheels) != 1:
+        raise BundleError(
+            f"{package['name']} {package.get('version')}: expected one wheel for the target, "
+            f"found {len(wheels)}",
+            code="BAS-3024",
+        )
+    entry = dict(wheels[0])
+    if "url" not in entry and local is not None:
+        entry["url"] = (local / Path(entry["path"]).name).resolve().as_uri()
+    return _index_file(package, entry)
+
+
+def _index_file(package: dict[str, Any], entry: dict[str, Any]) -> IndexFile:
+    return IndexFile(
+        name=re.sub(r"[-_.]+", "-", package["name"]).lower(),
+        version=str(package.get("version", "")),
+        url=entry["url"],
+        sha256=entry.get("hashes", {}).get("sha256", ""),
+        size=entry.get("size"),
+    )
+
+
+# --- licences --------------------------------------------------------------------------------
+# Trove classifiers that name exactly one licence, for wheels older than License-Expression.
+_CLASSIFIERS = {
+    "MIT License": "MIT",
+    "MIT No Attribution License (MIT-0)": "MIT-0",
+    "Apache Software License": "Apache-2.0",
+    "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
+    "ISC License (ISCL)": "ISC",
+    "Python Software Foundation License": "PSF-2.0",
+    "The Unlicense (Unlicense)": "Unlicense",
+    "GNU General Public License v3 or later (GPLv3+)": "GPL-3.0-or-later",
+}
+
+
+def wheel_licence(path: Path) -> str:
+    """Return the licence that a wheel's metadata states: an SPDX expression or its own words."""
+    with zipfile.ZipFile(path) as archive:
+        names = [n for n in archive.namelist() if n.endswith(".dist-info/METADATA")]
+        metadata = BytesParser().parsebytes(archive.read(names[0]) if names else b"")
+    if expression := metadata.get("License-Expression"):
+        return str(expression).strip()
+    classifiers = [str(c) for c in metadata.get_all("Classifier", [])]
+    stated = [c.rpartition(" :: ")[2] for c in classifiers if c.startswith("License ::")]
+    known = [_CLASSIFIERS[c] for c in stated if c in _CLASSIFIERS]
+    if known and len(known) == len(stated):
+        return " OR ".join(known)
+    words = str(metadata.get("License") or "").strip()
+    if words and "\n" not in words and len(words) <= 60:
+        return words
+    return ", ".join(stated) or "unknown"
