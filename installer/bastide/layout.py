@@ -99,16 +99,25 @@ class SiteFolder:
         return self.root / "reports"
 
 
+# Of this machine, not of a home: a lab's namespaces and processes are this machine's, too.
+LAB_RUN = Path("/run/bastide")
+
+
+def lab_lock(name: str) -> Path:
+    """Return the lock that one lab command at a time holds."""
+    return LAB_RUN / f"lab-{name}.lock"
+
+
+def lab_owner(name: str) -> Path:
+    """Return the file that says whose folder the lab of this name is on this machine."""
+    return LAB_RUN / f"lab-{name}.owner"
+
+
 @dataclass(frozen=True)
 class LabFolder:
-    """One lab's own state below ``Home.lab``; `lab down` removes it whole, but for the lock."""
+    """One lab's own state below ``Home.lab``; `lab down` removes it whole."""
 
     root: Path
-
-    @property
-    def lock(self) -> Path:
-        """The lock that one lab command at a time holds; beside the folder, so it outlives it."""
-        return self.root.parent / f"{self.root.name}.lock"
 
     @property
     def state(self) -> Path:

@@ -126,6 +126,18 @@ def alive(own: LabHostFolder) -> bool:
     return process_record.alive(own.process)
 
 
+def connected(own: LabHostFolder, namespace: str) -> bool:
+    """Return whether a running host is in the namespace that has this name now."""
+    runner = process_record.read(own.process)
+    try:
+        current = (Path("/run/netns") / namespace).stat().st_ino
+    except OSError:
+        return False
+    below = process_record.descendants(runner) if runner is not None else ()
+    # systemd-nspawn itself stays outside; one still at its start has nothing inside yet.
+    return not below or any(process_record.network(one) == current for one in below)
+
+
 def power_off(own: LabHostFolder, patience: float) -> bool:
     """Ask a host to power off; return whether it did within ``patience`` seconds."""
     runner = process_record.read(own.process)

@@ -15,9 +15,9 @@ from pathlib import Path
 from bastide.lab import (
     air_gap,
     disks,
-    lock,
     machine,
     network,
+    ownership,
     readiness,
     remote,
     requirements,
@@ -71,8 +71,9 @@ def up(spec: LabSpec, home: Home, cache: Path, progress: Progress) -> LabState:
     """
     requirements.check()
     folder = states.folder_of(home, spec.name)
-    with lock.hold(folder.lock, f"bastide lab up --name {spec.name}"):
+    with ownership.command(spec.name, folder, "up"):
         wanted = _wanted(spec, home)
+        ownership.take(spec.name, folder)
         folder.hosts.mkdir(parents=True, exist_ok=True)
         states.save(wanted)  # first of all, so that it is known what a killed `up` was after
         _make_disks(wanted, spec, cache, progress)
@@ -173,7 +174,10 @@ def _boot(state: LabState, progress: Progress) -> None:
     with progress.task("Boot", total=len(state.hosts), unit="steps") as task:
 
         def start(host: str) -> None:
-            if not machine.alive(folder.host(host)):
+            own = folder.host(host)
+            if machine.alive(own) and not machine.connected(own, state.host(host).namespace):
+                machine.power_off(own, _POWER_OFF_SECONDS)  # its network was taken from it
+            if not machine.alive(own):
                 machine.boot(state, host)
             readiness.wait(state, host, stop)
             task.advance(1)
@@ -198,7 +202,7 @@ def kill(home: Home, name: str, host: str) -> LabState:
         LockedError: Another lab command is at work on this lab.
     """
     folder = states.folder_of(home, name)
-    with lock.hold(folder.lock, f"bastide lab kill --name {name}"):
+    with ownership.command(name, folder, "kill"):
         state = states.load(home, name)
         state.host(host)
         machine.clear(name, folder.host(host))
@@ -216,8 +220,8 @@ def down(home: Home, name: str, progress: Progress) -> Removed:
     folder = states.folder_of(home, name)
     if not folder.root.exists() and not network.namespaces(name):
         return Removed(name, (), (), ())
-    with lock.hold(folder.lock, f"bastide lab down --name {name}"):
-        hosts = sorted(entry.name for entry in folder.hosts.glob("host*"))
+    with ownership.command(name, folder, "down"):
+        hosts = _traces(folder, name)
         with progress.task("Power off", total=len(hosts), unit="steps") as task:
 
             def stop(host: str) -> None:
@@ -230,7 +234,15 @@ def down(home: Home, name: str, progress: Progress) -> Removed:
         visitors = {pid for namespace in namespaces for pid in network.visitors(namespace)}
         network.remove(name)
         trees.remove(folder.root)
+        ownership.release(name)
     return Removed(name, tuple(hosts), namespaces, tuple(sorted(visitors)))
+
+
+def _traces(folder: LabFolder, name: str) -> list[str]:
+    """Return the hosts that a lab has on disk or in the network, however little of them."""
+    prefix = names.namespace_prefix(name)
+    connected = {one.removeprefix(prefix) for one in network.namespaces(name)} - {"control"}
+    return sorted(connected | {entry.name for entry in folder.hosts.glob("host*")})
 
 
 def exec_argv(

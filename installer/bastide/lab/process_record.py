@@ -101,6 +101,14 @@ def descendants(process: Process) -> tuple[Process, ...]:
     return tuple(found)
 
 
+def network(process: Process) -> int | None:
+    """Return the inode of the network namespace that a process is in; None if it is gone."""
+    try:
+        return (_PROC / str(process.pid) / "ns/net").stat().st_ino
+    except OSError:
+        return None
+
+
 def send(process: Process, number: signal.Signals) -> None:
     """Signal this very process, if it still runs; the id is held by a file descriptor meanwhile."""
     with contextlib.suppress(ProcessLookupError):

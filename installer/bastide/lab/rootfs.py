@@ -136,7 +136,7 @@ def _follow(
 
     def on_line(line: str) -> None:
         if line.startswith("I: "):
-            describe(line[3:].split(" in shell:")[0])
+            describe(line[3:].split(" in shell:", maxsplit=1)[0])
             advance(1)
         elif line.startswith("E: ") and "mmdebstrap failed" not in line:
             errors.append(line[3:])
