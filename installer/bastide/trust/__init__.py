@@ -1,0 +1,1 @@
+"""Who says that a bundle is what it claims: pure decisions over bytes."""

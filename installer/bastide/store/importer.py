@@ -1,0 +1,297 @@
+"""Brings a bundle into the store, or checks one where it lies.
+
+A bundle becomes visible by its last write, after every blob was verified and synced. Blobs that
+an interrupted import finished are kept; one that it left half-way is continued
+(``docs/adr/0005-import-resume.md``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from bastide.errors import BundleError, Problem
+from bastide.host.files import fsync_directory
+from bastide.layout import blob_path
+from bastide.progress import Progress, Task
+from bastide.schema.artifact import Artifact, ArtifactKind, Manifest
+from bastide.store.local import Store
+from bastide.store.opening import Blob, OpenBundle, damage, incomplete, open_bundle
+from bastide.store.pipeline import Pipeline
+from bastide.store.space import no_space, require_space
+from bastide.store.transfer import Job, Keep, Transfer
+from bastide.trust.verifier import RootVerifier, Trust
+
+NOT_WRITABLE = "BAS-3106"
+NOT_WHAT_IT_CLAIMS = "BAS-3109"
+
+Inspect = Callable[[Artifact, Path], Sequence[Problem]]
+
+
+@dataclass(frozen=True)
+class KindTotal:
+    """How many artifacts of one kind a bundle has, and their bytes."""
+
+    kind: ArtifactKind
+    artifacts: int
+    size: int
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """A bundle that is whole: every file is there, none is extra, every digest is right."""
+
+    bundle: str
+    release: str
+    target: str
+    trust: Trust
+    kinds: tuple[KindTotal, ...]
+    bytes_read: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ImportResult:
+    """A bundle that is in the store.
+
+    Args:
+        bundle: Its digest.
+        release: The release that it carries.
+        target: What it was built for.
+        trust: What is known about its origin.
+        kinds: Its artifacts by kind.
+        bytes_copied: Read from the bundle and written to the store.
+        bytes_continued: Found in the store, left by an import that was interrupted half-way
+            through a blob.
+        bytes_present: Of blobs that the store had whole.
+        seconds: How long it took.
+        store: The store's folder.
+    """
+
+    bundle: str
+    release: str
+    target: str
+    trust: Trust
+    kinds: tuple[KindTotal, ...]
+    bytes_copied: int
+    bytes_continued: int
+    bytes_present: int
+    seconds: float
+    store: Path
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """What an import does beyond the usual.
+
+    Args:
+        recheck: Read the blobs again that the store has already, and replace damaged ones.
+        inspect: Looks into a verified artifact and returns where it is not what it claims to be.
+    """
+
+    recheck: bool = False
+    inspect: Inspect | None = None
+
+
+def check_bundle(bundle_dir: Path, *, verifier: RootVerifier, progress: Progress) -> CheckResult:
+    """Return what the bundle is, after reading every byte of it; copies nothing.
+
+    Raises:
+        BundleError: Files are missing, damaged or extra; all of them are named.
+        TrustError: The verifier refuses the bundle.
+    """
+    started = time.monotonic()
+    bundle = open_bundle(bundle_dir, verifier)
+    total = sum(blob.size for blob in bundle.blobs)
+    with progress.task("check", total=total) as task:
+        transfers = _run([(blob, _job(bundle, blob)) for blob in bundle.blobs], task)
+    _refuse_damaged(bundle, transfers)
+    root = bundle.verified.root
+    return CheckResult(
+        bundle=bundle.verified.digest,
+        release=root.release,
+        target=root.target,
+        trust=bundle.verified.trust,
+        kinds=kind_totals(bundle.manifest),
+        bytes_read=total + sum(len(content) for content in bundle.documents.values()),
+        seconds=time.monotonic() - started,
+    )
+
+
+def import_bundle(
+    bundle_dir: Path,
+    store: Store,
+    *,
+    verifier: RootVerifier,
+    progress: Progress,
+    now: datetime,
+    options: ImportOptions = ImportOptions(),
+) -> ImportResult:
+    """Copy a bundle into the store, hashing what is copied, and make it visible if all is right.
+
+    Args:
+        bundle_dir: The bundle's folder; only read.
+        store: Where it goes.
+        verifier: Decides whether its root may be believed.
+        progress: Told of every byte read.
+        now: The time to record.
+        options: What to do beyond the usual.
+
+    Raises:
+        BundleError: Files are missing, damaged or extra (all of them are named), an artifact is
+            not what it claims, there is no space, or the store cannot be written. The bundle is
+            not visible then; blobs that were right stay, so that a second import is shorter.
+        TrustError: The verifier refuses the bundle.
+        LockedError: Another process writes to the store.
+    """
+    started = time.monotonic()
+    bundle = open_bundle(bundle_dir, verifier)
+    with store.lock(f"import of {bundle_dir}"), _store_errors(store):
+        present = _present(bundle, store, progress, recheck=options.recheck)
+        missing = [blob for blob in bundle.blobs if blob not in present]
+        _drop_strangers(store, missing)
+        documents = (len(content) for content in bundle.documents.values())
+        require_space(store, [(b.sha256, b.size) for b in missing], documents)
+        transfers = _copy(bundle, store, missing, progress)
+        _inspect(bundle, store, options.inspect)
+        store.record(bundle.documents, bundle.verified.trust, now)
+    continued = sum(transfer.resumed for transfer in transfers)
+    return ImportResult(
+        bundle=bundle.verified.digest,
+        release=bundle.manifest.release,
+        target=bundle.manifest.target,
+        trust=bundle.verified.trust,
+        kinds=kind_totals(bundle.manifest),
+        bytes_copied=sum(blob.size for blob in missing) - continued,
+        bytes_continued=continued,
+        bytes_present=sum(blob.size for blob in present),
+        seconds=time.monotonic() - started,
+        store=store.root,
+    )
+
+
+def kind_totals(manifest: Manifest) -> tuple[KindTotal, ...]:
+    """Return number and size of a manifest's artifacts by kind, leaving out kinds it has not."""
+    found = ((kind, manifest.of_kind(kind)) for kind in ArtifactKind)
+    return tuple(KindTotal(k, len(a), sum(one.size for one in a)) for k, a in found if a)
+
+
+def _job(bundle: OpenBundle, blob: Blob, keep: Keep | None = None) -> Job:
+    return Job(blob.sha256, blob.size, bundle.folder / blob.path, keep)
+
+
+def _run(jobs: Iterable[tuple[Blob, Job]], task: Task) -> list[Transfer]:
+    with Pipeline(task.advance) as pipeline:
+        for blob, job in jobs:
+            if pipeline.store_failed:
+                break
+            task.describe(blob.label[:60])
+            pipeline.run(job)
+    return pipeline.results
+
+
+def _present(bundle: OpenBundle, store: Store, progress: Progress, *, recheck: bool) -> set[Blob]:
+    """Return the blobs that need no copying; a damaged one is as good as missing."""
+    found = [blob for blob in bundle.blobs if store.has(blob.sha256, blob.size)]
+    if not recheck or not found:
+        return set(found)
+    jobs = [(blob, Job(blob.sha256, blob.size, store.blob(blob.sha256))) for blob in found]
+    with progress.task("recheck", total=sum(blob.size for blob in found)) as task:
+        right = {transfer.job.sha256 for transfer in _run(jobs, task) if transfer.matches}
+    return {blob for blob in found if blob.sha256 in right}
+
+
+def _drop_strangers(store: Store, missing: list[Blob]) -> None:
+    """Remove half-copied blobs that this import does not need: their space may be wanted."""
+    store.incoming.mkdir(parents=True, exist_ok=True)
+    wanted = {blob.sha256 for blob in missing}
+    for partial in store.incoming.iterdir():
+        if partial.name not in wanted:
+            partial.unlink()
+
+
+def _copy(
+    bundle: OpenBundle, store: Store, missing: list[Blob], progress: Progress
+) -> list[Transfer]:
+    jobs = [(blob, _job(bundle, blob, _keep(store, blob))) for blob in missing]
+    with progress.task("import", total=sum(blob.size for blob in missing)) as task:
+        transfers = _run(jobs, task)
+        again = {t.job.sha256 for t in transfers if t.must_restart}
+        if again:
+            # What an earlier import had left was not what the medium holds, as can be after a
+            # power cut. Those files are gone now, so this reads the medium from the start.
+            redone = _run([(blob, job) for blob, job in jobs if blob.sha256 in again], task)
+            transfers = [t for t in transfers if t.job.sha256 not in again] + redone
+    _raise_store_error(transfers)
+    _sync_folders(store, bundle.blobs)
+    _refuse_damaged(bundle, transfers)
+    return transfers
+
+
+def _keep(store: Store, blob: Blob) -> Keep:
+    final = store.blob(blob.sha256)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    return Keep(store.incoming / blob.sha256, final)
+
+
+def _sync_folders(store: Store, blobs: Iterable[Blob]) -> None:
+    """Make the renames durable, those of an earlier, interrupted import as well."""
+    folders = {store.root / blob_path(blob.sha256).parent for blob in blobs}
+    for folder in sorted(folders):
+        fsync_directory(folder)
+    if folders:
+        fsync_directory(next(iter(folders)).parent)
+        fsync_directory(store.root)
+
+
+@contextlib.contextmanager
+def _store_errors(store: Store) -> Iterator[None]:
+    """Turn what the operating system says about the store's disk into our own error."""
+    try:
+        yield
+    except OSError as error:
+        raise no_space(store, error) or BundleError(
+            f"the store {store.root} cannot be written: {error}",
+            code=NOT_WRITABLE,
+            hint="look at the disk (dmesg) and at the folder's permissions; the same command "
+            "then goes on where this one stopped",
+        ) from error
+
+
+def _raise_store_error(transfers: list[Transfer]) -> None:
+    for transfer in transfers:
+        if transfer.store_error is not None:
+            raise transfer.store_error
+
+
+def _refuse_damaged(bundle: OpenBundle, transfers: list[Transfer]) -> None:
+    blobs = {blob.sha256: blob for blob in bundle.blobs}
+    problems = []
+    for transfer in transfers:
+        if not transfer.matches:
+            blob = blobs[transfer.job.sha256]
+            what = transfer.source_problem or damage(transfer.digest, blob.sha256)
+            problems.append(Problem(blob.path, f"{what}: {blob.label}, {blob.size} bytes"))
+    if problems:
+        raise incomplete(bundle.folder, sorted(problems, key=lambda problem: problem.where))
+
+
+def _inspect(bundle: OpenBundle, store: Store, inspect: Inspect | None) -> None:
+    if inspect is None:
+        return
+    problems = [
+        problem
+        for artifact in bundle.manifest.artifacts
+        for problem in inspect(artifact, store.blob(artifact.sha256))
+    ]
+    if problems:
+        raise BundleError(
+            f"the bundle at {bundle.folder} holds artifacts that are not what they claim to be",
+            code=NOT_WHAT_IT_CLAIMS,
+            hint="tell the builder: these files came so from their source; nothing was imported",
+            problems=tuple(problems),
+        )

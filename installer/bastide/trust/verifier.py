@@ -1,0 +1,151 @@
+"""From the bytes of ``bundle.json`` to a root that may be believed; pure.
+
+A verifier is given bytes and a way to ask for further files of the bundle (signatures), and
+returns what it vouches for. ``DigestOnly`` vouches for nothing but consistency, and says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from pydantic import ValidationError
+
+from bastide.errors import BundleError, Problem, TrustError
+from bastide.layout import BUNDLE_ROOT
+from bastide.schema.artifact import BundleRoot
+from bastide.schema.base import Value
+
+NO_ROOT = "BAS-3102"
+OTHER_DIGEST = "BAS-4001"
+FORMAT = "bastide.bundle/1"
+SIZE_LIMIT = 2**63 - 1  # larger than any file system holds; keeps arithmetic and messages sane
+
+ReadFile = Callable[[str], bytes | None]
+
+
+class Trust(Value):
+    """What is known about a bundle's origin, to be shown and kept with the import."""
+
+    scheme: str
+    signed: bool
+    statement: str
+
+
+@dataclass(frozen=True)
+class VerifiedRoot:
+    """A root that a verifier let pass.
+
+    Args:
+        root: The parsed document.
+        digest: The bundle's digest: SHA-256 of the root's canonical bytes.
+        trust: What was proved about its origin.
+        files: Paths in the bundle that the verifier itself needs (signatures, metadata).
+    """
+
+    root: BundleRoot
+    digest: str
+    trust: Trust
+    files: tuple[str, ...] = ()
+
+
+class RootVerifier(Protocol):
+    """Decides whether a bundle's root may be believed."""
+
+    def verify(self, content: bytes, read: ReadFile) -> VerifiedRoot:
+        """Return the verified root.
+
+        Args:
+            content: The bytes of ``bundle.json``.
+            read: Returns the bytes of another small file of the bundle, None if it has none.
+
+        Raises:
+            BundleError: The document cannot be read.
+            TrustError: It can, but must not be believed.
+        """
+        ...
+
+
+def parse_root(content: bytes) -> BundleRoot:
+    """Return the root that ``content`` spells, if it does so in exactly the canonical form.
+
+    Raises:
+        BundleError: It is no JSON, of another format, has wrong fields or is spelt otherwise.
+    """
+    try:
+        plain = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise _unreadable("is not JSON: the file is damaged") from error
+    found = plain.get("format") if isinstance(plain, dict) else None
+    if found != FORMAT:
+        what = f"has the format {str(found)[:80]!a}, this version of Bastide reads {FORMAT!r}"
+        raise _unreadable(what, hint="import it with the Bastide that the bundle carries")
+    try:
+        root = BundleRoot.model_validate_json(content)
+        canonical = root.canonical()
+    except ValidationError as error:
+        raise _unreadable("has wrong fields", problems=field_problems(error)) from error
+    except ValueError as error:
+        raise _unreadable(f"cannot be read: {str(error)[:200]!a}") from error
+    if canonical != content:
+        raise _unreadable("was changed after it was built: its spelling is not the builder's")
+    return root
+
+
+def field_problems(error: ValidationError) -> tuple[Problem, ...]:
+    """Return pydantic's findings as problems, one a field, without the offending input."""
+    return tuple(
+        Problem(".".join(str(part) for part in found["loc"]) or "document", found["msg"][:200])
+        for found in error.errors(include_url=False, include_context=False, include_input=False)
+    )
+
+
+def _unreadable(what: str, *, hint: str = "", problems: tuple[Problem, ...] = ()) -> BundleError:
+    return BundleError(
+        f"{BUNDLE_ROOT} {what}",
+        code=NO_ROOT,
+        hint=hint or "copy the bundle again from the builder",
+        problems=problems,
+    )
+
+
+class DigestOnly:
+    """Accepts any consistent root and says plainly that nothing vouches for it.
+
+    Args:
+        expected: The digest that the operator was told over a second channel, if any; lower-case
+            hex.
+    """
+
+    def __init__(self, expected: str | None = None) -> None:
+        self._expected = expected
+
+    def verify(self, content: bytes, read: ReadFile) -> VerifiedRoot:  # noqa: ARG002
+        """Return the root; refuse it if its digest is not the expected one.
+
+        Raises:
+            BundleError: The document cannot be read.
+            TrustError: Its digest is not the expected one.
+        """
+        digest = hashlib.sha256(content).hexdigest()
+        if self._expected is not None and digest != self._expected:
+            raise TrustError(
+                f"this is not the bundle that you expect: its digest is {digest}, "
+                f"expected {self._expected}",
+                code=OTHER_DIGEST,
+                hint="ask the builder for the digest again; do not use it until they agree",
+            )
+        return VerifiedRoot(parse_root(content), digest, self._trust(digest))
+
+    def _trust(self, digest: str) -> Trust:
+        if self._expected is None:
+            statement = (
+                f"this bundle is not signed: its digest is {digest}; "
+                "compare it with the builder's over a second channel"
+            )
+        else:
+            statement = f"this bundle is not signed, but its digest is the one you gave: {digest}"
+        return Trust(scheme="digest-only", signed=False, statement=statement)
