@@ -100,7 +100,7 @@ def load_context(site_dir: Path) -> SiteContext:
         home=home,
         store=store,
         bundle=bundle,
-        release=_read(store, bundle, bundle.root.release, Release),
+        release=read_release(store, bundle),
         cards=read_cards(store, bundle, site),
         target=_read(store, bundle, bundle.root.target, Target),
     )
@@ -128,6 +128,15 @@ def find_bundle(store: Store, site: Site) -> StoredBundle:
 def is_release(full_name: str, asked: str) -> bool:
     """Return whether release ``full_name`` (name-version) is the one ``asked`` for."""
     return full_name == asked or full_name.rpartition("-")[0] == asked
+
+
+def read_release(store: Store, bundle: StoredBundle) -> Release:
+    """Return an imported bundle's release.
+
+    Raises:
+        BundleError: It is damaged.
+    """
+    return _read(store, bundle, bundle.root.release, Release)
 
 
 def read_cards(store: Store, bundle: StoredBundle, site: Site) -> dict[str, ModelCard]:

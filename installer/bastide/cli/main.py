@@ -13,6 +13,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "bundle": ("bastide.cli.bundle", "Build, check and inspect the offline bundle."),
     "import": ("bastide.cli.import_", "Copy a bundle into the store, checking every byte."),
     "init": ("bastide.cli.init", "Write a commented site.yaml, secrets and a site CA."),
+    "keys": ("bastide.cli.keys", "Show the site's API keys."),
     "preflight": ("bastide.cli.preflight", "Check that hosts are fit; changes nothing."),
     "plan": ("bastide.cli.plan", "Show what would change on which host; write a plan file."),
     "apply": ("bastide.cli.apply", "Carry out a plan on the hosts."),

@@ -38,17 +38,24 @@ class CreatedSite:
 
 
 def create_site(
-    folder: SiteFolder, site: Site, home: Home, now: datetime, *, force: bool = False
+    folder: SiteFolder,
+    site: Site,
+    home: Home,
+    now: datetime,
+    *,
+    force: bool = False,
+    password_file: Path | None = None,
 ) -> CreatedSite:
     """Write a new site: vault password, secrets, CA certificate and, last, ``site.yaml``.
 
     Args:
         folder: Where; created with mode 0700 if need be.
         site: What ``site.yaml`` will say.
-        home: Where the vault password goes, unless ``$BASTIDE_VAULT_PASSWORD_FILE`` names a file
-            that has one already.
+        home: Where a new vault password goes.
         now: The present time: start of the certificates, and part of backups' names.
         force: Replace an existing site, whose files then stay under other names.
+        password_file: A file that has a vault password already, to be used instead of a new one;
+            ``$BASTIDE_VAULT_PASSWORD_FILE`` if None.
 
     Raises:
         ConfigError: There is a site already, the password file cannot be used, or the folder
@@ -66,7 +73,10 @@ def create_site(
         folder.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         with exclusive_lock(folder.lock, "init of a site"):
             backups = _set_aside(folder, now)
-            return _write(folder, site, home, now, backups)
+            label = f"{site.name}-{random.token_hex(4)}"
+            password, source = _password(home, label, password_file)
+            files = _write(folder, site, now, password, label)
+            return CreatedSite(folder.root, site.name, files, backups, source)
     except OSError as error:
         raise ConfigError(
             f"the site cannot be written: {error.filename or folder.root}: {error.strerror}",
@@ -76,22 +86,21 @@ def create_site(
 
 
 def _write(
-    folder: SiteFolder, site: Site, home: Home, now: datetime, backups: tuple[Path, ...]
-) -> CreatedSite:
-    label = f"{site.name}-{random.token_hex(4)}"
-    password, password_file = _password(home, label)
+    folder: SiteFolder, site: Site, now: datetime, password: str, label: str
+) -> tuple[Path, ...]:
     made = secrets.make_secrets(site, now, (random.token_urlsafe(32), random.token_urlsafe(32)))
     secrets.save_secrets(folder, made, password, label)
     # Last, because a folder with a site.yaml is a site.
     write_atomic(folder.config, site_text(site).encode(), mode=0o600)
-    files = (folder.config, folder.secrets, folder.authority)
-    return CreatedSite(folder.root, site.name, files, backups, password_file)
+    return folder.config, folder.secrets, folder.authority
 
 
-def _password(home: Home, label: str) -> tuple[str, Path]:
+def _password(home: Home, label: str, given: Path | None) -> tuple[str, Path]:
+    """Return the vault password and its file: the given one, or a new one in the home."""
+    override = given or os.environ.get(vault.PASSWORD_FILE_VARIABLE)
+    if override:
+        return vault.read_password_file(Path(override)), Path(override)
     path = vault.password_file(home, label)
-    if os.environ.get(vault.PASSWORD_FILE_VARIABLE):
-        return vault.read_password(home, label), path
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.parent.chmod(0o700)
     password = random.token_urlsafe(32)

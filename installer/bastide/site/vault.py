@@ -82,7 +82,15 @@ def read_password(home: Home, label: str) -> str:
     Raises:
         ConfigError: Its file cannot be read or is empty.
     """
-    path = password_file(home, label)
+    return read_password_file(password_file(home, label))
+
+
+def read_password_file(path: Path) -> str:
+    """Return the vault password in ``path``.
+
+    Raises:
+        ConfigError: It cannot be read or is empty.
+    """
     try:
         password = path.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
