@@ -43,7 +43,8 @@ def wait(state: LabState, name: str, stop: threading.Event, seconds: float = BOO
                 f"{name} was not up after {seconds:.0f} s ({last}); its console log is "
                 f"{own.console}",
                 code=BOOT_TIMEOUT,
-                hint=f"read {own.console}, then run `bastide lab up` again",
+                hint=f"read {own.console}; `bastide lab kill --name {state.name} --host {name}`, "
+                "then `bastide lab up`, boots it afresh",
             )
         last = _ask(argv, left)
         if last in _READY:
