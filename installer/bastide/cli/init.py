@@ -66,7 +66,7 @@ def _view(result: CreatedSite) -> None:
               help="Start anew in a folder that holds a site; its files are kept.")  # fmt: skip
 @reports(_view)
 def command(directory: Path, vault_password_file: Path | None, **options: Any) -> CreatedSite:  # noqa: ANN401
-    r"""Write a commented site.yaml, secrets and a site CA into DIRECTORY.
+    """Write a commented site.yaml, secrets and a site CA into DIRECTORY.
 
     DIRECTORY is the present folder if not given. site.yaml describes one isolated installation:
     its hosts and what each does, its network, its models and sizes; every field is explained in
@@ -78,7 +78,7 @@ def command(directory: Path, vault_password_file: Path | None, **options: Any) -
     bastide init plant --host host1=10.0.0.11
     bastide init plant --host big=10.0.0.11:llm,embeddings --host small=10.0.0.12:vectordb,gateway
     bastide init rehearsal --lab
-    """
+    """  # noqa: D301 - click's mark for text that it must not wrap
     home = Home.default()
     answers = _answers(home, directory, options)
     site = proposal.propose_site(answers)

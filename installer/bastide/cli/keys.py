@@ -44,13 +44,13 @@ def command() -> None:
               help="The key that may ask models, but only read vectors.")  # fmt: skip
 @reports(_view)
 def show(site_dir: Path, *, read_only: bool) -> Key:
-    r"""Print an API key, and nothing else.
+    """Print an API key, and nothing else.
 
     \b
     export OPENAI_API_KEY="$(bastide keys show --site plant)"
 
     With --json the gateway's addresses and the CA file come with it.
-    """
+    """  # noqa: D301 - click's mark for text that it must not wrap
     site = load_site(site_dir)
     folder = SiteFolder((site_dir if site_dir.is_dir() else site_dir.parent).resolve())
     secrets = open_secrets(folder, Home.default())

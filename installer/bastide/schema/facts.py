@@ -44,6 +44,7 @@ class HostFacts(Value):
     artifacts: dict[Sha256, Size] = Field(description="Other staged artifacts: digest → size.")
     generation: int | None = Field(description="The current generation's number.")
     generation_digest: Sha256 | None = Field(description="Its content digest.")
+    release: str = Field(default="", description="The release that it is of; empty if unknown.")
     newest_generation: int = Field(default=0, description="Highest number ever used; 0 if none.")
     files: dict[str, Sha256] = Field(
         description="Files of the current generation's tree, as they are on disk now."

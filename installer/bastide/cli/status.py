@@ -1,0 +1,154 @@
+"""``bastide status``: what each host runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from bastide.cli.context import load_context, require_ssh_files, site_option
+from bastide.cli.output import progress, reports, stdout
+from bastide.errors import BundleError, ConfigError
+from bastide.layout import Home, SiteFolder
+from bastide.plan.needs import host_needs
+from bastide.plan.planner import plan_host
+from bastide.run.facts import gather
+from bastide.schema.facts import SiteFacts
+from bastide.schema.plan import HostPlan
+from bastide.schema.site import Group, Site
+from bastide.site.codes import NOT_IMPORTED
+from bastide.site.config import load_site
+
+UNITS_OK = "active"
+
+
+@dataclass(frozen=True)
+class HostStatus:
+    """One host as it is now.
+
+    Args:
+        host: Its name.
+        address: Its address.
+        groups: What the site wants it to do.
+        reachable: Whether it answered.
+        state: ``up to date``, ``drifted``, ``differs`` (a plan would change it), ``empty``,
+            ``unknown`` (no imported bundle to compare with) or ``unreachable``.
+        reason: Why it did not answer.
+        release: The release that its generation is of; empty if not known.
+        generation: Its current generation.
+        units: Its units' active states.
+        drift: What differs from its own generation.
+    """
+
+    host: str
+    address: str
+    groups: tuple[Group, ...]
+    reachable: bool
+    state: str
+    reason: str = ""
+    release: str = ""
+    generation: int | None = None
+    units: dict[str, str] | None = None
+    drift: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SiteStatus:
+    """The whole site as it is now."""
+
+    site: str
+    wanted_release: str
+    healthy: bool
+    hosts: tuple[HostStatus, ...]
+
+
+def _view(status: SiteStatus) -> None:
+    console = stdout()
+    console.print(f"site {status.site}, wants release {status.wanted_release}", markup=False)
+    for host in status.hosts:
+        console.print("")
+        console.print(f"{host.host} ({host.address}): {host.state}", style="bold", markup=False)
+        if not host.reachable:
+            console.print(f"  {host.reason}", markup=False)
+            continue
+        generation = "none" if host.generation is None else str(host.generation)
+        release = f", release {host.release}" if host.release else ""
+        console.print(f"  generation  {generation}{release}", markup=False)
+        for unit, state in (host.units or {}).items():
+            style = "" if state == UNITS_OK else "red"
+            console.print(f"  unit        {unit} {state}", style=style or None, markup=False)
+        for what in host.drift:
+            console.print(f"  drift       ! {what}", style="red", markup=False)
+    if any(host.state in {"drifted", "differs", "empty"} for host in status.hosts):
+        console.print("", "`bastide plan` shows what would bring them there.", sep="\n")
+
+
+@click.command("status")
+@site_option
+@reports(_view)
+def command(site_dir: Path) -> SiteStatus:
+    """Show what each host runs: release, generation, units, and what has drifted.
+
+    Asks every host and changes nothing. A host is `up to date` if it runs what site.yaml and the
+    newest imported bundle of its release want.
+    """
+    site = load_site(site_dir)
+    folder = SiteFolder((site_dir if site_dir.is_dir() else site_dir.parent).resolve())
+    require_ssh_files(site, folder)
+    facts = gather(site, folder, Home.default(), progress())
+    plans = _plans(site_dir, facts)
+    hosts = tuple(_host(site, name, facts, plans.get(name)) for name in site.hosts)
+    healthy = all(host.reachable and _is_well(host) for host in hosts)
+    return SiteStatus(site.name, site.release, healthy, hosts)
+
+
+def _plans(site_dir: Path, facts: SiteFacts) -> dict[str, HostPlan]:
+    """Return what would change on each host that answered; nothing if no bundle was imported."""
+    try:
+        context = load_context(site_dir)
+    except ConfigError as error:
+        if error.code == NOT_IMPORTED:
+            return {}
+        raise
+    except BundleError:
+        return {}
+    inputs = context.wanted.plan_inputs(facts, "")
+    needs = host_needs(inputs.site, inputs.manifest, inputs.trees)
+    return {each.host: plan_host(each, inputs) for each in needs if each.host in facts.hosts}
+
+
+def _host(site: Site, name: str, facts: SiteFacts, plan: HostPlan | None) -> HostStatus:
+    address, groups = str(site.hosts[name].address), site.hosts[name].groups
+    found = facts.hosts.get(name)
+    if found is None:
+        lost = facts.unreachable.get(name)
+        reason = lost.reason if lost else "no answer was recorded"
+        return HostStatus(name, address, groups, False, "unreachable", reason)  # noqa: FBT003
+    return HostStatus(
+        host=name,
+        address=address,
+        groups=groups,
+        reachable=True,
+        state=_state(found.generation, plan),
+        release=found.release,
+        generation=found.generation,
+        units=found.units,
+        drift=plan.drift if plan else (),
+    )
+
+
+def _state(generation: int | None, plan: HostPlan | None) -> str:
+    if generation is None:
+        return "empty"
+    if plan is None:
+        return "unknown"
+    if plan.drift:
+        return "drifted"
+    return "differs" if plan.changes else "up to date"
+
+
+def _is_well(host: HostStatus) -> bool:
+    return host.generation is not None and all(
+        state == UNITS_OK for state in (host.units or {}).values()
+    )
