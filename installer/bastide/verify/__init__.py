@@ -1,0 +1,1 @@
+"""Proves that a site is what it should be: runs the suite in ``tests/verification``, reports."""

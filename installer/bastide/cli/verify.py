@@ -1,0 +1,124 @@
+"""``bastide verify``: prove that the site works, and write it down."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from bastide.cli.context import load_context, site_option
+from bastide.cli.output import progress, reports, stdout
+from bastide.render.report import html
+from bastide.schema.expectations import Expectations
+from bastide.schema.verification import Check, FirstAnswer, VerificationReport
+from bastide.verify.access import open_access
+from bastide.verify.expectations import expectations
+from bastide.verify.runner import VerificationResult, point_latest, run
+
+MARKS = {"passed": "[green]✓[/]", "failed": "[red]✗[/]", "skipped": "[dim]-[/]"}
+
+
+def _view(result: VerificationResult | Expectations) -> None:
+    if isinstance(result, Expectations):
+        click.echo(result.model_dump_json(indent=2))
+        return
+    report, console = result.report, stdout()
+    for area, checks in report.areas().items():
+        counts = _counts(checks)
+        mark = MARKS["failed" if any(c.outcome == "failed" for c in checks) else "passed"]
+        console.print(f"{mark} {area:<14} {counts:<24} {sum(c.seconds for c in checks):6.1f} s")
+        for check in checks:
+            if check.outcome == "failed":
+                where = f" ({check.host})" if check.host else ""
+                console.print(f"    {MARKS['failed']} ", end="")
+                console.print(f"{check.title}{where}: {check.message}", markup=False)
+    for figure in report.figures:
+        console.print(f"  {figure.label}: {figure.value:.3g} {figure.unit}", markup=False)
+    if report.first_answer:
+        _print_first_answer(report.first_answer)
+    console.print(_sum(report))
+    console.print(f"Report: {result.html}", markup=False)
+
+
+def _counts(checks: tuple[Check, ...]) -> str:
+    kinds = {kind: sum(check.outcome == kind for check in checks) for kind in MARKS}
+    return ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
+
+
+def _print_first_answer(first: FirstAnswer) -> None:
+    timings = (
+        f"embedding {first.embed_seconds:.2f} s, search {first.search_seconds:.3f} s, "
+        f"first token {first.first_token_seconds:.2f} s, "
+        f"whole answer {first.answer_seconds:.2f} s"
+    )
+    console = stdout()
+    console.print()
+    for label, text in (
+        ("Question", first.question),
+        ("Passage", f"{first.passage_id}, {first.passage_title}: {first.passage}"),
+        ("Answer", first.answer),
+        ("Timings", timings),
+    ):
+        console.print(f"[bold]{label}[/]  ", end="")
+        console.print(text, markup=False)
+    console.print()
+
+
+def _sum(report: VerificationReport) -> str:
+    counts = ", ".join(f"{report.count(k)} {k}" for k in ("passed", "failed", "skipped"))
+    state = "[bold green]proved[/]" if report.good else "[bold red]not proved[/]"
+    return f"Site {report.site}, {report.release}: {state}. {counts}, {report.seconds:.1f} s"
+
+
+@click.command()
+@site_option
+@click.option(
+    "--report",
+    "report_dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the reports; by default a new one in the site's reports/.",
+)
+@click.option(
+    "-k", "select", default="", metavar="EXPR", help="Run only checks that match, as in pytest."
+)
+@click.option(
+    "--expectations",
+    "only_expectations",
+    is_flag=True,
+    help="Print what the site must be and end: the input for your own runs of the suite.",
+)
+@reports(_view)
+def command(
+    site_dir: Path, report_dir: Path | None, select: str, *, only_expectations: bool
+) -> VerificationResult | Expectations:
+    """Prove that the site works; write a report.
+
+    Logs in to every host and looks (units, ports, model files, secrets' modes), then uses the
+    gateway as clients do: TLS, API keys, chat, streaming, embeddings, vectors. Last, it indexes a
+    bundled handbook, asks 20 questions, checks that the right passage is found, and lets the
+    model answer. Nothing on the hosts is changed.
+
+    Reports: a summary here, report.html for people, report.json and junit.xml for machines, in
+    reports/<time>/ of the site; reports/latest leads to the newest. Exit code 7 if a check fails.
+
+    The suite is plain pytest and testinfra: to run it in your own way, see its README.md.
+    """
+    context = load_context(site_dir)
+    expected = expectations(
+        context.site,
+        context.bundle.manifest,
+        context.cards,
+        release=context.bundle.root.release,
+        bundle=context.bundle.digest,
+        authority=str(context.folder.authority),
+    )
+    if only_expectations:
+        return expected
+    access = open_access(context.site, context.folder, context.home)
+    stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    folder = report_dir or context.folder.reports / stamp
+    result = run(expected, access, folder=folder, page=html, progress=progress(), select=select)
+    if report_dir is None:
+        point_latest(folder)
+    return result

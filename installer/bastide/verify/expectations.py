@@ -1,0 +1,113 @@
+"""Site + manifest + model cards → expectations; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bastide import layout
+from bastide.errors import ConfigError
+from bastide.render.context import LOOPBACK, bind_address, model_of, service_ports
+from bastide.schema.artifact import Artifact, Manifest
+from bastide.schema.expectations import (
+    Expectations,
+    ExpectedGateway,
+    ExpectedHost,
+    ExpectedListener,
+    ExpectedModel,
+    ExpectedUnit,
+)
+from bastide.schema.model_card import ModelCard
+from bastide.schema.site import Group, Site
+
+METRICS_PORT = 8404  # HAProxy's Prometheus exporter, on loopback only
+NO_CARD = "BAS-2070"
+
+
+def expectations(
+    site: Site,
+    manifest: Manifest,
+    cards: Mapping[str, ModelCard],
+    *,
+    release: str,
+    bundle: str,
+    authority: str,
+) -> Expectations:
+    """Return what ``site`` must be once ``manifest``'s bundle is applied to it.
+
+    Args:
+        site: The site.
+        manifest: Manifest of the bundle.
+        cards: Model cards by name; the embedding model's tells the width of its vectors.
+        release: name-version of the release.
+        bundle: The bundle's digest.
+        authority: Path of the site CA's certificate on this machine.
+
+    Raises:
+        ConfigError: A chosen model is not in the bundle, or has no card.
+    """
+    gateway_host = site.hosts_in(Group.GATEWAY)[0]
+    address = str(site.hosts[gateway_host].address)
+    port = site.network.gateway_port
+    return Expectations(
+        site=site.name,
+        release=release,
+        bundle=bundle,
+        gateway=ExpectedGateway(
+            url=f"https://{_in_url(address)}:{port}",
+            address=address,
+            port=port,
+            name=site.network.gateway_name,
+            authority=authority,
+        ),
+        chat_model=model_of(manifest, site.models.llm).name,
+        embedding_model=model_of(manifest, site.models.embeddings).name,
+        dimensions=_dimensions(cards, site.models.embeddings),
+        parallel=site.sizes.llm.parallel,
+        hosts={name: _host(site, manifest, name) for name in site.hosts},
+    )
+
+
+def _host(site: Site, manifest: Manifest, name: str) -> ExpectedHost:
+    host = site.hosts[name]
+    chosen = {Group.LLM: site.models.llm, Group.EMBEDDINGS: site.models.embeddings}
+    ports = service_ports(site)
+    listeners = [
+        ExpectedListener(service=group, port=ports[group], address=bind_address(site, group, name))
+        for group in host.groups
+    ]
+    if Group.GATEWAY in host.groups:
+        listeners.append(ExpectedListener(service="metrics", port=METRICS_PORT, address=LOOPBACK))
+    return ExpectedHost(
+        address=str(host.address),
+        groups=host.groups,
+        units=tuple(ExpectedUnit(name=f"bastide-{group}.service") for group in host.groups),
+        listeners=tuple(listeners),
+        models=tuple(
+            _model(model_of(manifest, chosen[group])) for group in host.groups if group in chosen
+        ),
+    )
+
+
+def _model(artifact: Artifact) -> ExpectedModel:
+    return ExpectedModel(
+        name=artifact.name,
+        path=str(layout.host_model(artifact.sha256)),
+        link=str(layout.HOST_CURRENT / "models" / f"{artifact.name}.gguf"),
+        sha256=artifact.sha256,
+        size=artifact.size,
+    )
+
+
+def _dimensions(cards: Mapping[str, ModelCard], name: str) -> int:
+    if name not in cards:
+        raise ConfigError(
+            f"the bundle carries no card of the embedding model '{name}', so the width of its"
+            " vectors is not known",
+            code=NO_CARD,
+            hint="import a complete bundle of the release",
+        )
+    return cards[name].embedding_length
+
+
+def _in_url(address: str) -> str:
+    return f"[{address}]" if ":" in address else address

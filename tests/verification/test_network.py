@@ -1,0 +1,52 @@
+"""Only the gateway can be reached from outside; everything else is where it should be."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from bastide.verify.observe import Listening, listening
+from bastide.verify.suite import Machine, Saw
+
+pytestmark = pytest.mark.area("Network")
+
+REFUSAL = 3.0  # s to wait for a connection that should not come about
+
+
+def test_ports_are_bound_where_they_should_be(machine: Machine, saw: Saw) -> None:
+    """Each service listens on its own address and on no other"""
+    found = listening(machine.host.check_output("ss -Hltnp"))
+    wanted = {each.port: each for each in machine.expected.listeners}
+    ours: dict[int, list[Listening]] = {port: [] for port in wanted}
+    for open_ in found:
+        if open_.port in wanted:
+            ours[open_.port].append(open_)
+        elif not open_.loopback:
+            saw(f"also open, not Bastide's: {open_.address}:{open_.port} {open_.process}".rstrip())
+    wrong = []
+    for port, each in wanted.items():
+        addresses = sorted({open_.address for open_ in ours[port]})
+        saw(f"{each.service}: {', '.join(addresses) or 'nothing'} port {port}")
+        if addresses != [each.address]:
+            wrong.append(
+                f"{each.service} (port {port}): expected {each.address}, "
+                f"found {', '.join(addresses) or 'no listener'}"
+            )
+    assert not wrong, "; ".join(wrong)
+
+
+def test_inner_ports_are_closed_to_the_outside(machine: Machine, saw: Saw) -> None:
+    """A port that is bound to loopback refuses connections from this machine"""
+    inner = [e for e in machine.expected.listeners if e.address != machine.expected.address]
+    if not inner:
+        pytest.skip("no service of this host is bound to loopback")
+    reached = []
+    for each in inner:
+        try:
+            socket.create_connection((machine.expected.address, each.port), REFUSAL).close()
+        except OSError as error:
+            saw(f"{each.service} (port {each.port}): {error.strerror or 'no answer'}")
+        else:
+            reached.append(f"{each.service} (port {each.port})")
+    assert not reached, f"reached from outside: {', '.join(reached)}"

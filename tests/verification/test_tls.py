@@ -1,0 +1,75 @@
+"""Clients can be sure whom they talk to, and nobody reads along."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+import warnings
+
+import httpx
+import pytest
+
+from bastide.schema.expectations import Expectations
+from bastide.verify.suite import CONNECT, Saw
+
+pytestmark = pytest.mark.area("TLS")
+
+SOON = 7 * 86400  # s; a certificate that ends within a week fails
+
+
+def _handshake(expected: Expectations, context: ssl.SSLContext, name: str) -> ssl.SSLSocket:
+    gateway = expected.gateway
+    plain = socket.create_connection((gateway.address, gateway.port), CONNECT)
+    return context.wrap_socket(plain, server_hostname=name)
+
+
+def test_certificate_is_signed_by_the_site(
+    expected: Expectations, tls: ssl.SSLContext, saw: Saw
+) -> None:
+    """The certificate is signed by the site CA, for the gateway's name and for its address"""
+    for name in (expected.gateway.name, expected.gateway.address):
+        with _handshake(expected, tls, name) as connection:
+            cipher = connection.cipher()
+            saw(f"{name}: {connection.version()}, {cipher[0] if cipher else 'no cipher'}")
+            certificate = connection.getpeercert() or {}
+    end = str(certificate["notAfter"])
+    left = ssl.cert_time_to_seconds(end) - time.time()
+    saw(f"valid until {end}, {left / 86400:.0f} days from now")
+    assert left > SOON, f"the certificate ends on {end}: apply the site again to renew it"
+
+
+def test_others_do_not_trust_it(expected: Expectations) -> None:
+    """A client without the site CA refuses it (so the check above can fail)"""
+    context = ssl.create_default_context()
+    with pytest.raises(ssl.SSLCertVerificationError):
+        _handshake(expected, context, expected.gateway.name)
+
+
+def test_another_name_is_refused(expected: Expectations, tls: ssl.SSLContext) -> None:
+    """The certificate is not valid for any other name"""
+    with pytest.raises(ssl.SSLCertVerificationError):
+        _handshake(expected, tls, "another-host.invalid")
+
+
+def test_old_versions_are_refused(expected: Expectations, saw: Saw) -> None:
+    """TLS 1.1 and older are refused by the gateway"""
+    context = ssl.create_default_context(cafile=expected.gateway.authority)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = ssl.TLSVersion.TLSv1
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    context.set_ciphers("ALL:@SECLEVEL=0")  # else this side would refuse first
+    with pytest.raises(ssl.SSLError) as refusal:
+        _handshake(expected, context, expected.gateway.name)
+    if refusal.value.reason == "NO_PROTOCOLS_AVAILABLE":
+        pytest.skip("this machine's own OpenSSL cannot speak TLS 1.1, so it cannot ask")
+    saw(f"refused: {refusal.value.reason}")
+
+
+def test_plain_http_is_not_answered(expected: Expectations) -> None:
+    """The port gives no answer to unencrypted HTTP"""
+    gateway = expected.gateway
+    url = gateway.url.replace("https://", "http://", 1)
+    with httpx.Client(trust_env=False, timeout=CONNECT) as client, pytest.raises(httpx.HTTPError):
+        client.get(f"{url}/healthz")
