@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bastide import layout
 from bastide.host.files import write_atomic
-from bastide.lab import lock
+from bastide.host.lock import exclusive_lock
 from bastide.lab.errors import OTHER_HOME, LabError
 from bastide.layout import LabFolder
 
@@ -26,7 +26,7 @@ def command(name: str, folder: LabFolder, verb: str) -> Iterator[None]:
         LockedError: Another lab command is at work on it.
         LabError: Another home has a lab of this name.
     """
-    with lock.hold(layout.lab_lock(name), f"bastide lab {verb} --name {name}"):
+    with exclusive_lock(layout.lab_lock(name), f"bastide lab {verb} --name {name}"):
         check(layout.lab_owner(name), folder)
         yield
 

@@ -6,18 +6,22 @@ bundle, so a lab host must not have it already.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import platform
 import secrets
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from bastide.errors import LockedError
 from bastide.host import process
 from bastide.host.files import fsync_directory
-from bastide.lab import lock, trees
+from bastide.host.lock import exclusive_lock
+from bastide.lab import trees
 from bastide.lab.errors import NO_SPACE, ROOTFS_FAILED, LabError
 from bastide.progress import Progress
 
@@ -33,6 +37,7 @@ PACKAGES = (
     "sudo",
     "ca-certificates",
 )
+_WAIT_SECONDS = 0.5
 BUILD_BYTES = 1_000_000_000  # seen at the most while building: about 600 MB
 
 _APT_OPTIONS = ('Acquire::Retries "5"', 'Acquire::http::Timeout "60"')
@@ -91,11 +96,28 @@ def ensure(release: str, cache: Path, progress: Progress, mirror: str = "") -> P
     ready = shelf / f"{release}-{content_key(release, mirror)}"
     if ready.is_dir():
         return ready
-    with lock.hold(shelf / ".lock", "bastide lab up (root file system)", waiting=progress):
+    with _shelf_lock(shelf, progress):
         if not ready.is_dir():
             _clear_partial(shelf)
             _build(release, ready, mirror, progress)
     return ready
+
+
+@contextlib.contextmanager
+def _shelf_lock(shelf: Path, progress: Progress) -> Iterator[None]:
+    """Hold the shelf, waiting for another lab that builds on it: it builds what we need, too."""
+    said = False
+    with contextlib.ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(exclusive_lock(shelf / ".lock", "root file system of a lab"))
+                break
+            except LockedError as error:
+                if not said:
+                    progress.note(f"waiting for another build: {error}")
+                    said = True
+                time.sleep(_WAIT_SECONDS)
+        yield
 
 
 def _clear_partial(shelf: Path) -> None:
