@@ -79,8 +79,8 @@ class HostNeeds:
     def affected_by(self, artifact: Artifact) -> frozenset[str]:
         """Return the units that must restart when ``artifact`` changes."""
         groups = {str(component) for component in artifact.components} & set(Group)
-        if Component.BASE in artifact.components and artifact.kind is not ArtifactKind.OS_PACKAGE:
-            groups |= set(PYTHON_GROUPS)
+        if artifact.kind is ArtifactKind.WHEEL and artifact.name != INSTALLER:
+            groups |= set(PYTHON_GROUPS)  # one environment for all
         return frozenset(f"bastide-{group}.service" for group in groups) & frozenset(self.units)
 
 

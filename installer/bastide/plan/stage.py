@@ -12,6 +12,7 @@ from bastide.plan.needs import (
     destination,
     host_needs,
 )
+from bastide.plan.planner import plan_host
 from bastide.schema.artifact import Artifact, ArtifactKind
 from bastide.schema.plan import HostPlan
 
@@ -21,9 +22,12 @@ FORMAT = "bastide.stage/1"
 def stage_description(host_plan: HostPlan, inputs: PlanInputs) -> dict[str, Any]:
     """Return what ``host_plan``'s host must stage, as plain JSON values.
 
+    Which units restart or stop follows from the facts in ``inputs``, not from the plan: after a
+    run that was cut off, some of them have been restarted already.
+
     Args:
         host_plan: The host's part of the plan.
-        inputs: What the plan was made from.
+        inputs: What the plan was made from, with the facts of now.
     """
     site = inputs.site
     needs = next(
@@ -31,6 +35,7 @@ def stage_description(host_plan: HostPlan, inputs: PlanInputs) -> dict[str, Any]
         for each in host_needs(site, inputs.manifest, inputs.trees)
         if each.host == host_plan.host
     )
+    units = plan_host(needs, inputs).units
     address = site.network.control_address
     control = f"[{address}]" if address.version == 6 else str(address)
     return {
@@ -46,8 +51,8 @@ def stage_description(host_plan: HostPlan, inputs: PlanInputs) -> dict[str, Any]
         "contents": needs.contents,
         "tree": {"sha256": needs.tree.sha256, "size": needs.tree.size},
         "units": list(needs.units),
-        "restart": [unit.name for unit in host_plan.units if unit.action == "restart"],
-        "stop": [unit.name for unit in host_plan.units if unit.action == "stop"],
+        "restart": [unit.name for unit in units if unit.action == "restart"],
+        "stop": [unit.name for unit in units if unit.action == "stop"],
         "users": [unit.removesuffix(".service") for unit in needs.units],
     }
 
