@@ -14,6 +14,7 @@ from bastide.errors import BundleError, ConfigError, Problem
 from bastide.layout import Home, SiteFolder
 from bastide.render.trees import render_trees
 from bastide.run.wanted import Wanted
+from bastide.schema.artifact import ArtifactKind
 from bastide.schema.loading import parse_yaml
 from bastide.schema.model_card import ModelCard
 from bastide.schema.release import Release
@@ -102,7 +103,7 @@ def load_context(site_dir: Path) -> SiteContext:
         bundle=bundle,
         release=read_release(store, bundle),
         cards=read_cards(store, bundle, site),
-        target=_read(store, bundle, bundle.root.target, Target),
+        target=_read(store, bundle, "target.yaml", Target),
     )
 
 
@@ -136,7 +137,7 @@ def read_release(store: Store, bundle: StoredBundle) -> Release:
     Raises:
         BundleError: It is damaged.
     """
-    return _read(store, bundle, bundle.root.release, Release)
+    return _read(store, bundle, "release.yaml", Release)
 
 
 def read_cards(store: Store, bundle: StoredBundle, site: Site) -> dict[str, ModelCard]:
@@ -147,9 +148,10 @@ def read_cards(store: Store, bundle: StoredBundle, site: Site) -> dict[str, Mode
     Raises:
         BundleError: A card is damaged.
     """
-    carried = {artifact.name for artifact in bundle.manifest.artifacts}
-    names = {site.models.llm, site.models.embeddings} & carried
-    return {name: _read(store, bundle, name, ModelCard) for name in sorted(names)}
+    files = {a.name: a.filename for a in bundle.manifest.of_kind(ArtifactKind.CATALOGUE)}
+    names = sorted({site.models.llm, site.models.embeddings})
+    carried = {name: files[f"model-{name}"] for name in names if f"model-{name}" in files}
+    return {name: _read(store, bundle, file, ModelCard) for name, file in carried.items()}
 
 
 def require_ssh_files(site: Site, folder: SiteFolder) -> None:
@@ -180,8 +182,7 @@ def require_ssh_files(site: Site, folder: SiteFolder) -> None:
         )
 
 
-def _read(store: Store, bundle: StoredBundle, name: str, model: type[M]) -> M:
-    filename = f"{name}.yaml"
+def _read(store: Store, bundle: StoredBundle, filename: str, model: type[M]) -> M:
     content = store.read_catalogue(bundle.manifest, filename)
     try:
         return parse_yaml(content, model, where=filename)
