@@ -61,7 +61,9 @@ _CHANGING: dict[str, Command] = {
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bastide_host.py", description="Bastide's host agent.")
     parser.add_argument("command", choices=sorted({**_READ_ONLY, **_CHANGING}))
-    parser.add_argument("units", nargs="*", help="units to restart or to wait for")
+    parser.add_argument(
+        "--unit", dest="units", action="append", default=[], help="to restart, to await"
+    )
     parser.add_argument("--root", type=Path, default=Path("/"), help="another root, for tests")
     parser.add_argument("--stage", default="-", help="stage description; - is standard input")
     parser.add_argument("--token-file", type=Path, help="file with the depot's token")
