@@ -1,0 +1,1 @@
+"""Where artifacts come from: one module a source kind, all through one fetcher and cache."""

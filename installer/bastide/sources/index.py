@@ -13,11 +13,14 @@ import tempfile
 import tomllib
 import urllib.parse
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.parser import BytesParser
 from pathlib import Path
 from typing import Any
+
+from packaging.tags import Tag, compatible_tags, cpython_tags
+from packaging.utils import parse_wheel_filename
 
 from bastide.errors import BundleError
 from bastide.host.process import ProcessError, run
@@ -92,7 +95,8 @@ def resolve_wheels(
     if local is not None:
         options += ["--find-links", str(local)]
     packages = _compile(requirements, constraints, options)
-    return tuple(sorted((_wheel(p, local) for p in packages), key=lambda f: f.name))
+    ranks = {tag: rank for rank, tag in enumerate(target_tags(target))}
+    return tuple(sorted((_wheel(p, local, ranks) for p in packages), key=lambda f: f.name))
 
 
 def find_file(requirement: str, *, sdist: bool = False) -> IndexFile:
@@ -129,18 +133,36 @@ def _compile(
     return [package for package in packages if isinstance(package, dict)]
 
 
-def _wheel(package: dict[str, Any], local: Path | None) -> IndexFile:
-    wheels = package.get("wheels") or []
-    if len(wheels) != 1:
+def target_tags(target: Target) -> list[Tag]:
+    """Return the wheel tags that the target's Python takes, the best first."""
+    major, minor = (int(part) for part in target.python.split("."))
+    newest = int(target.glibc.split(".")[1])
+    machine = target.architecture
+    platforms = [f"manylinux_2_{n}_{machine}" for n in range(newest, 16, -1)]
+    platforms += [f"manylinux2014_{machine}", f"linux_{machine}"]
+    interpreter = f"cp{major}{minor}"
+    return [
+        *cpython_tags((major, minor), [interpreter], platforms),
+        *compatible_tags((major, minor), interpreter, platforms),
+    ]
+
+
+def _wheel(package: dict[str, Any], local: Path | None, ranks: Mapping[Tag, int]) -> IndexFile:
+    candidates = []
+    for wheel in package.get("wheels") or []:
+        entry = dict(wheel)
+        if "url" not in entry and local is not None:
+            entry["url"] = (local / Path(entry["path"]).name).resolve().as_uri()
+        file = _index_file(package, entry)
+        fitting = [ranks[t] for t in parse_wheel_filename(file.filename)[3] if t in ranks]
+        if fitting:
+            candidates.append((min(fitting), file))
+    if not candidates:
         raise BundleError(
-            f"{package['name']} {package.get('version')}: expected one wheel for the target, "
-            f"found {len(wheels)}",
+            f"{package['name']} {package.get('version')} has no wheel that fits the target",
             code="BAS-3024",
         )
-    entry = dict(wheels[0])
-    if "url" not in entry and local is not None:
-        entry["url"] = (local / Path(entry["path"]).name).resolve().as_uri()
-    return _index_file(package, entry)
+    return min(candidates, key=lambda candidate: candidate[0])[1]
 
 
 def _index_file(package: dict[str, Any], entry: dict[str, Any]) -> IndexFile:

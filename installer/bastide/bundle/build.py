@@ -1,0 +1,201 @@
+"""Builds a bundle: a content-addressed folder whose root document reaches every byte."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from bastide import layout
+from bastide.bundle.origins import obtain_all
+from bastide.bundle.workshop import Workshop
+from bastide.errors import BundleError
+from bastide.host.files import fsync_directory
+from bastide.progress import Task
+from bastide.schema.artifact import BundleRoot, Manifest, RootEntry
+from bastide.schema.lock import Lock
+
+BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class BundleSummary:
+    """What a bundle holds.
+
+    Args:
+        path: Its folder.
+        release: Release name and version.
+        target: Target name.
+        digest: SHA-256 of its root document: the bundle's identity.
+        lock: Digest of the lock it was built from.
+        artifacts: How many artifacts it has.
+        blobs: How many distinct blobs.
+        size: Their bytes together.
+    """
+
+    path: str
+    release: str
+    target: str
+    digest: str
+    lock: str
+    artifacts: int
+    blobs: int
+    size: int
+
+
+def build(lock: Lock, out: Path, workshop: Workshop, *, force: bool = False) -> BundleSummary:
+    """Build the bundle of ``lock`` in the folder ``out``, which appears as a whole or not at all.
+
+    Args:
+        lock: What to put in; equal locks give equal bundles.
+        out: The folder to make. If it is this very bundle already, it is left as it is.
+        workshop: Cache, network, progress.
+        force: Replace another bundle, or a damaged one, that is at ``out``.
+
+    Raises:
+        BundleError: ``out`` holds something else, or an artifact cannot be had.
+    """
+    manifest = make_manifest(lock)
+    documents = _documents(lock, manifest)
+    root = _root(manifest, documents)
+    if not force and _is_there(out, root):
+        workshop.progress.note(f"{out} is this bundle already")
+        return summarise(out, root, manifest)
+    _require_free(out, force=force)
+    obtain_all(lock, workshop)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.parent / f".{out.name}.{secrets.token_hex(4)}.partial"
+    try:
+        _write(temporary, manifest, {**documents, layout.BUNDLE_ROOT: root.canonical()}, workshop)
+        if out.exists():
+            shutil.rmtree(out)
+        temporary.rename(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    fsync_directory(out.parent)
+    return summarise(out, root, manifest)
+
+
+def make_manifest(lock: Lock) -> Manifest:
+    """Return the manifest of a lock: its artifacts, sorted by kind and name."""
+    artifacts = sorted((e.artifact for e in lock.entries), key=lambda a: (a.kind, a.name))
+    return Manifest(
+        release=lock.release, target=lock.target, lock=lock.digest(), artifacts=tuple(artifacts)
+    )
+
+
+def summarise(path: Path, root: BundleRoot, manifest: Manifest) -> BundleSummary:
+    """Return the summary of a bundle at ``path``."""
+    return BundleSummary(
+        path=str(path),
+        release=root.release,
+        target=root.target,
+        digest=root.digest(),
+        lock=manifest.lock,
+        artifacts=len(manifest.artifacts),
+        blobs=root.blobs,
+        size=root.blob_bytes,
+    )
+
+
+def _documents(lock: Lock, manifest: Manifest) -> dict[str, bytes]:
+    return {
+        layout.BUNDLE_MANIFEST: manifest.canonical(),
+        layout.BUNDLE_LOCK: lock.canonical(),
+        layout.BUNDLE_BOOTSTRAP: Path(__file__).with_name("bootstrap.py").read_bytes(),
+    }
+
+
+def _root(manifest: Manifest, documents: dict[str, bytes]) -> BundleRoot:
+    sizes = {artifact.sha256: artifact.size for artifact in manifest.artifacts}
+    return BundleRoot(
+        release=manifest.release,
+        target=manifest.target,
+        documents=tuple(
+            RootEntry(path=path, size=len(content), sha256=hashlib.sha256(content).hexdigest())
+            for path, content in sorted(documents.items())
+        ),
+        blobs=len(sizes),
+        blob_bytes=sum(sizes.values()),
+    )
+
+
+def _is_there(out: Path, root: BundleRoot) -> bool:
+    """Tell whether ``out`` is this bundle, by its root; its blobs are for `verify` to check."""
+    existing = out / layout.BUNDLE_ROOT
+    return existing.is_file() and existing.read_bytes() == root.canonical()
+
+
+def _require_free(out: Path, *, force: bool) -> None:
+    if not out.exists():
+        return
+    is_bundle = (out / layout.BUNDLE_ROOT).is_file()
+    if is_bundle and force:
+        return
+    if out.is_dir() and not any(out.iterdir()):
+        out.rmdir()
+        return
+    what = "another bundle" if is_bundle else "something that is not a bundle"
+    raise BundleError(
+        f"{out} is there already and holds {what}",
+        code="BAS-3036",
+        hint="choose another folder" + (", or replace it with --force" if is_bundle else ""),
+    )
+
+
+def _write(
+    folder: Path, manifest: Manifest, documents: dict[str, bytes], workshop: Workshop
+) -> None:
+    folder.mkdir()
+    blobs = {artifact.sha256: artifact.filename for artifact in manifest.artifacts}
+    total = sum({a.sha256: a.size for a in manifest.artifacts}.values())
+    with workshop.progress.task("write the bundle", total=total) as task:
+        for sha256, filename in blobs.items():
+            task.describe(filename)
+            _place(workshop.cache.path(sha256), folder / layout.blob_path(sha256), sha256, task)
+    for path, content in documents.items():
+        with (folder / path).open("xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+    for inner, _, _ in os.walk(folder):
+        fsync_directory(Path(inner))
+
+
+def _place(source: Path, destination: Path, sha256: str, task: Task) -> None:
+    """Link or copy a blob out of the cache, and make sure that it is what its name says."""
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    linked = _link(source, destination)
+    with source.open("rb") as blob:
+        copy = None if linked else destination.open("xb")
+        try:
+            while block := blob.read(BLOCK):
+                digest.update(block)
+                if copy:
+                    copy.write(block)
+                task.advance(len(block))
+            if copy:
+                copy.flush()
+                os.fsync(copy.fileno())
+        finally:
+            if copy:
+                copy.close()
+    if digest.hexdigest() != sha256:
+        source.unlink()
+        raise BundleError(
+            f"the cache's file {source} was damaged; it has been removed",
+            code="BAS-3037",
+            hint="run the command again: it fetches that file anew",
+        )
+
+
+def _link(source: Path, destination: Path) -> bool:
+    try:
+        destination.hardlink_to(source)
+    except OSError:  # another file system, or one without hard links
+        return False
+    return True

@@ -1,0 +1,158 @@
+"""Resolves a release for a target: names become digests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from bastide.bundle.catalogue import Catalogue
+from bastide.bundle.engines import script_entries
+from bastide.bundle.models import bring_model
+from bastide.bundle.wheels import HOST_COMPONENTS, wheel_entries
+from bastide.bundle.workshop import Workshop, public_url
+from bastide.errors import BundleError, ConfigError
+from bastide.host.files import write_atomic
+from bastide.schema.artifact import Artifact, ArtifactKind, Component
+from bastide.schema.lock import Download, Inline, Lock, LockEntry
+from bastide.schema.release import Release
+from bastide.schema.target import Target
+from bastide.sources.archive import scratch
+from bastide.sources.debian import DebFile, DebianSolver
+
+PACKAGE_INDEX = "os-packages-index"
+
+
+def resolve(catalogue: Catalogue, release: str, target: str, workshop: Workshop) -> Lock:
+    """Return the lock of a release for a target; what had to be fetched stays in the cache.
+
+    Args:
+        catalogue: Where releases, model cards and targets are described.
+        release: A release's name (its newest version), or name and version.
+        target: A target's name.
+        workshop: Cache, network, progress.
+
+    Raises:
+        ConfigError: The catalogue has mistakes, or the release is not for this target.
+        BundleError: Something cannot be resolved, fetched or built.
+    """
+    release_entry = catalogue.release(release)
+    target_entry = catalogue.target(target)
+    plan, platform = release_entry.value, target_entry.value
+    if platform.name not in plan.targets:
+        raise ConfigError(
+            f"{plan.full_name} is not for {platform.name}",
+            code="BAS-2013",
+            hint=f"it is for: {', '.join(plan.targets)}",
+        )
+    entries = _model_entries(catalogue, plan, workshop)
+    entries += _os_entries(plan, platform, workshop)
+    entries += wheel_entries(plan, platform, workshop)
+    entries += script_entries(plan, workshop)
+    entries.append(_text("release", plan.version, "release.yaml", release_entry.text))
+    entries.append(_text("target", platform.version, "target.yaml", target_entry.text))
+    ordered = sorted(entries, key=lambda e: (e.artifact.kind, e.artifact.name))
+    return Lock(release=plan.full_name, target=platform.name, entries=tuple(ordered))
+
+
+def _model_entries(catalogue: Catalogue, release: Release, workshop: Workshop) -> list[LockEntry]:
+    entries = []
+    for name, components in release.model_uses().items():
+        entry = catalogue.model(name)
+        card = entry.value
+        origin = bring_model(card, workshop)
+        artifact = Artifact(
+            name=card.name,
+            kind=ArtifactKind.MODEL,
+            version=card.version,
+            filename=card.file.name,
+            size=card.file.size,
+            sha256=card.file.sha256,
+            platform="any",
+            licence=card.licence.label,
+            components=components,
+            source=origin.url if isinstance(origin, Download) else origin.container.url,
+        )
+        entries.append(LockEntry(artifact=artifact, origin=origin))
+        entries.append(_text(f"model-{card.name}", card.version, entry.filename, entry.text))
+    return entries
+
+
+def _os_entries(release: Release, target: Target, workshop: Workshop) -> list[LockEntry]:
+    workshop.progress.note(f"resolve OS packages for {target.name}")
+    with scratch(workshop.cache) as folder:
+        solver = DebianSolver(target, Path(folder))
+        needs: dict[DebFile, tuple[Component, ...]] = {}
+        for component in HOST_COMPONENTS:
+            for deb in solver.closure(release.components[component].os_packages):
+                needs[deb] = (*needs.get(deb, ()), component)
+    ordered = sorted(needs, key=lambda deb: deb.name)
+    index = "\n".join(deb.index_entry for deb in ordered)
+    entries = [_os_entry(deb, needs[deb], target) for deb in ordered]
+    return [*entries, _text(PACKAGE_INDEX, target.version, "Packages", index)]
+
+
+def _os_entry(deb: DebFile, components: tuple[Component, ...], target: Target) -> LockEntry:
+    url = public_url(deb.url)
+    artifact = Artifact(
+        name=deb.name,
+        kind=ArtifactKind.OS_PACKAGE,
+        version=deb.version,
+        filename=deb.filename,
+        size=deb.size,
+        sha256=deb.sha256,
+        platform=target.name,
+        licence="unknown",
+        components=components,
+        source=url,
+    )
+    return LockEntry(artifact=artifact, origin=Download(url=url))
+
+
+def _text(name: str, version: str, filename: str, text: str) -> LockEntry:
+    """Return an entry whose content the lock carries itself; everyone gets it."""
+    content = text.encode()
+    artifact = Artifact(
+        name=name,
+        kind=ArtifactKind.CATALOGUE,
+        version=version,
+        filename=filename,
+        size=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        platform="any",
+        licence="Apache-2.0",
+        components=(Component.CONTROL, *HOST_COMPONENTS),
+        source="Bastide's catalogue",
+    )
+    return LockEntry(artifact=artifact, origin=Inline(text=text))
+
+
+def save_lock(lock: Lock, path: Path) -> None:
+    """Write the lock as readable JSON."""
+    text = json.dumps(lock.model_dump(mode="json"), indent=1, sort_keys=True, ensure_ascii=False)
+    write_atomic(path, text.encode() + b"\n")
+
+
+def load_lock(path: Path) -> Lock:
+    """Return the lock in the file at ``path``.
+
+    Raises:
+        BundleError: It cannot be read or is none.
+    """
+    try:
+        return Lock.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise BundleError(
+            f"{path} is not a readable lock: {_first_line(error)}",
+            code="BAS-3035",
+            hint="make one: bastide bundle lock --release NAME --target NAME --out FILE",
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    return str(error)

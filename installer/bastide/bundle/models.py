@@ -1,0 +1,108 @@
+"""From a model card to its checked GGUF file in the cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bastide.bundle.workshop import Workshop
+from bastide.errors import BundleError, Problem
+from bastide.schema.gguf_check import check_gguf
+from bastide.schema.lock import Container, Converted, Download, Member
+from bastide.schema.model_card import IndexSource, ModelCard, Source
+from bastide.sources.archive import scratch, unpack_flat_zip, zip_member
+from bastide.sources.convert import bert_gguf
+from bastide.sources.places import pin_of
+
+ModelOrigin = Download | Member | Converted
+
+
+def bring_model(card: ModelCard, workshop: Workshop) -> ModelOrigin:
+    """Put a card's GGUF file into the cache, check it, and return where it came from.
+
+    Raises:
+        BundleError: No source has it (``problems`` says what each answered), or the file is not
+            what the card says.
+    """
+    problems = []
+    for source in card.sources:
+        try:
+            origin = _bring(card, source, workshop)
+        except BundleError as error:
+            problems.append(Problem(f"{card.name}: {source.kind} source", str(error), error.hint))
+            continue
+        require_as_described(card, workshop.cache.path(card.file.sha256))
+        return origin
+    raise BundleError(
+        f"the model {card.name} could not be had from any of its {len(problems)} sources",
+        code="BAS-3030",
+        problems=tuple(problems),
+        hint="correct the sources in its model card, or make one of them reachable",
+    )
+
+
+def require_as_described(card: ModelCard, path: Path) -> None:
+    """Refuse a GGUF file whose header contradicts its model card.
+
+    Raises:
+        BundleError: It does; ``problems`` lists every difference.
+    """
+    problems = check_gguf(path, card)
+    if problems:
+        raise BundleError(
+            f"{card.file.name} is not what its model card {card.name} says",
+            code="BAS-3033",
+            problems=tuple(problems),
+            hint="check where the file comes from; never ship a model that misstates itself",
+        )
+
+
+def _bring(card: ModelCard, source: Source, workshop: Workshop) -> ModelOrigin:
+    pin = pin_of(source)
+    if not isinstance(source, IndexSource):
+        workshop.fetch(f"fetch {card.title}", [pin])
+        return Download(url=pin.url)
+    path, container = workshop.container(pin)
+    if source.convert is None:
+        digest, size = zip_member(path, source.member, workshop.cache)
+        _require_digest(card, digest, size)
+        return Member(container=container, path=source.member)
+    return convert_model(card, container, source.member, workshop)
+
+
+def convert_model(
+    card: ModelCard, container: Container, member: tuple[str, ...], workshop: Workshop
+) -> Converted:
+    """Make the card's GGUF file out of a zip in a fetched container.
+
+    Raises:
+        BundleError: It cannot be converted, or gives other bytes than the card pins.
+    """
+    origin = Converted(container=container, path=member, recipe=bert_gguf.RECIPE)
+    cache = workshop.cache
+    if cache.has(card.file.sha256):
+        return origin
+    digest, _ = zip_member(cache.path(container.sha256), member, cache)
+    with scratch(cache) as folder:
+        unpacked, output = Path(folder) / "model", Path(folder) / card.file.name
+        unpack_flat_zip(cache.path(digest), unpacked)
+        workshop.progress.note(f"convert {card.title} to GGUF {card.quantisation}")
+        bert_gguf.convert(unpacked, output, _identity(card))
+        with output.open("rb") as stream:
+            made, size = cache.put_stream(stream)
+    _require_digest(card, made, size)
+    return origin
+
+
+def _identity(card: ModelCard) -> bert_gguf.Identity:
+    label = f"{card.parameters / 1e6:.0f}M"
+    return bert_gguf.Identity(card.title, card.licence.label.lower(), label)
+
+
+def _require_digest(card: ModelCard, digest: str, size: int) -> None:
+    if digest != card.file.sha256:
+        raise BundleError(
+            f"{card.file.name}: the card pins SHA-256 {card.file.sha256} and {card.file.size} "
+            f"bytes; got {digest} and {size} bytes",
+            code="BAS-3034",
+            hint="another version of the file or of the conversion: check it, then pin it",
+        )

@@ -1,0 +1,88 @@
+"""Takes single files out of fetched archives: a wheel or zip's member, an sdist's file."""
+
+from __future__ import annotations
+
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from bastide.errors import BundleError
+from bastide.sources.cache import Cache
+
+
+def member(url: str, archive: Path, path: Sequence[str], cache: Cache) -> tuple[str, int]:
+    """Store an archive's member in the cache; ``url`` says what kind of archive it is."""
+    if url.endswith((".tar.gz", ".tgz")):
+        return sdist_member(archive, path[0], cache)
+    return zip_member(archive, path, cache)
+
+
+def zip_member(archive: Path, path: Sequence[str], cache: Cache) -> tuple[str, int]:
+    """Store the member at ``path`` in the cache and return its digest and size.
+
+    Args:
+        archive: A zip file, such as a wheel.
+        path: Path inside it; each further entry is a path inside that member, a zip itself.
+        cache: Where to put it.
+
+    Raises:
+        BundleError: The archive is damaged or has no such member.
+    """
+    first, *rest = path
+    try:
+        with zipfile.ZipFile(archive) as opened, opened.open(first) as stream:
+            digest, size = cache.put_stream(stream)
+    except KeyError as error:
+        raise _absent(archive, first) from error
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise BundleError(
+            f"{archive.name} is not a readable zip: {error}", code="BAS-3032"
+        ) from error
+    return zip_member(cache.path(digest), rest, cache) if rest else (digest, size)
+
+
+def sdist_member(archive: Path, path: str, cache: Cache) -> tuple[str, int]:
+    """Store the file at ``path`` below an sdist's top folder; return its digest and size.
+
+    Raises:
+        BundleError: The archive is damaged or has no such file.
+    """
+    try:
+        with tarfile.open(archive) as opened:
+            for entry in opened:
+                inside = PurePosixPath(entry.name)
+                if PurePosixPath(*inside.parts[1:]) == PurePosixPath(path) and entry.isreg():
+                    stream = opened.extractfile(entry)
+                    if stream is not None:
+                        return cache.put_stream(stream)
+    except (tarfile.TarError, OSError) as error:
+        raise BundleError(
+            f"{archive.name} is not a readable tar: {error}", code="BAS-3032"
+        ) from error
+    raise _absent(archive, path)
+
+
+def unpack_flat_zip(archive: Path, folder: Path) -> None:
+    """Unpack all files of a zip below ``folder``; members that lead elsewhere are refused."""
+    with zipfile.ZipFile(archive) as opened:
+        for info in opened.infolist():
+            path = PurePosixPath(info.filename)
+            if path.is_absolute() or ".." in path.parts:
+                raise BundleError(f"{archive.name} holds the path {path}", code="BAS-3032")
+            opened.extract(info, folder)
+
+
+def _absent(archive: Path, path: str) -> BundleError:
+    return BundleError(
+        f"{archive.name} has no file {path}",
+        code="BAS-3032",
+        hint="correct the path in the catalogue",
+    )
+
+
+def scratch(cache: Cache) -> tempfile.TemporaryDirectory[str]:
+    """Return a temporary folder on the cache's file system, removed at the end of a block."""
+    cache.root.mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryDirectory(prefix="work-", dir=cache.root)
