@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bastide.host.lock import exclusive_lock
 from bastide.run.follow import RunObserver, SilentObserver
-from bastide.run.session import Order, open_session
+from bastide.run.opening import open_session
+from bastide.run.session import Order
 from bastide.run.summary import ApplyResult
 
 
@@ -14,20 +15,21 @@ def apply(order: Order, observer: RunObserver | None = None) -> ApplyResult:
     A plan without changes is carried out as well: that proves that nothing has to change.
 
     Args:
-        order: Plan, site and what it should be.
+        order: Site, what it should be, and the plan that leads there.
         observer: Who watches.
 
     Raises:
         LockedError: Another run holds the site.
-        PreflightError: A host is out of reach or the plan is stale; nothing was changed.
+        PreflightError: A host is not fit or out of reach, the plan is stale or was not approved;
+            nothing was changed.
         ConfigError: Secrets or templates are wrong; nothing was changed.
     """
     with (
-        exclusive_lock(order.folder.lock, f"apply of {order.plan.release}"),
+        exclusive_lock(order.folder.lock, f"apply of {order.wanted.release}"),
         open_session(order, observer or SilentObserver()) as session,
     ):
         facts = session.ask_hosts()
-        inputs = session.require_current(facts)
+        inputs = session.settle_plan(facts)
         session.write_folder(inputs)
         with session.depot() as depot:
             outcome = session.carry_out(depot)

@@ -39,7 +39,12 @@ _DENIED = re.compile(
     r"|a password is required|sudo",
     re.IGNORECASE,
 )
-_NOISE = re.compile(r"^(warning:|@{3,}|data could not be sent|task failed:)", re.IGNORECASE)
+_NOISE = re.compile(r"^(warning:(?! remote host)|@{3,})", re.IGNORECASE)
+_PREFIX = re.compile(
+    r"^(task failed:\s*)?(data could not be sent to remote host .* over ssh:"
+    r"|failed to connect to the host via ssh:)?\s*",
+    re.IGNORECASE,
+)
 
 
 def gather(site: Site, folder: SiteFolder, home: Home, progress: Progress) -> SiteFacts:
@@ -89,7 +94,7 @@ def gather_into(
                 task.describe(event.host)
                 task.advance(1)
 
-        job = Job(run, PLAYBOOK, forks_for(site.hosts), sockets)
+        job = Job(run, PLAYBOOK, forks_for(site.hosts), sockets, retries=0)
         outcome = run_playbook(job, take, cancelled)
     if outcome.cancelled:
         raise PreflightError(
@@ -157,11 +162,11 @@ def explain_unreachable(message: str, kind: Literal["unreachable", "failed"]) ->
         message: What ssh, Ansible or the host agent said.
         kind: How Ansible called it.
     """
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    lines = [_PREFIX.sub("", line).strip("@ \t\r") for line in message.splitlines()]
+    lines = [line for line in lines if line]
     useful = [line for line in lines if not _NOISE.match(line)] or lines or ["no reason given"]
     telling = next((line for line in useful if _DENIED.search(line)), useful[-1])
     if kind == "unreachable":
-        telling = re.sub(r"^Failed to connect to the host via ssh:\s*", "", telling) or telling
         denied = _DENIED.search(message) is not None
         return UnreachableHost(reason=telling, kind="denied" if denied else "unreachable")
     if re.search(r"python3?: (command )?not found|No such file.*python|not found.*python", message):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bastide.run.events import Event, PhaseStarted, Status, StepEnded
-from bastide.run.state import RunState, advance, end_phase, with_pulled
+from bastide.run.state import RunState, advance, end_phase, with_pulled, with_to_pull
 
 TICK_SECONDS = 0.25  # how often transfers are looked at
 PULL_LINE_SECONDS = 5.0  # a plain log gets at most one line a host about a transfer in this time
@@ -72,6 +72,11 @@ class Follower:
     def watch(self, pulled: Callable[[], Mapping[str, int]]) -> None:
         """Ask ``pulled`` from now on for the bytes that each host has fetched so far."""
         self._pulled = pulled
+
+    def expect(self, to_pull: Mapping[str, int]) -> None:
+        """Take note of how many bytes each host is going to fetch."""
+        with self._lock:
+            self.state = with_to_pull(self.state, to_pull)
 
     def event(self, event: Event) -> None:
         """Take one event of the playbook under way."""

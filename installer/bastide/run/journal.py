@@ -57,6 +57,10 @@ class Journal:
         """Write that ``phase`` is about to begin; return when it is on disk."""
         self._write({"entry": "intent", "phase": phase, **details})
 
+    def settle(self, approved: str, plan: str) -> None:
+        """Write which plan is carried out, and which one the operator approved, by digest."""
+        self._write({"entry": "plan", "approved": approved, "plan": plan})
+
     def conclude(self, phase: str, outcome: str, **details: Any) -> None:  # noqa: ANN401 - any JSON
         """Write how ``phase`` ended: ``done``, ``failed`` or ``cancelled``."""
         self._write({"entry": "outcome", "phase": phase, "outcome": outcome, **details})
@@ -105,7 +109,7 @@ def unfinished(entries: tuple[dict[str, Any], ...], run: str) -> Unfinished | No
         phase = str(entry.get("phase", ""))
         if entry.get("entry") == "intent":
             under_way[phase] = str(entry.get("at", ""))
-        else:
+        elif entry.get("entry") == "outcome":
             under_way.pop(phase, None)
     if RUN not in under_way:
         return None
@@ -115,10 +119,24 @@ def unfinished(entries: tuple[dict[str, Any], ...], run: str) -> Unfinished | No
 
 def last_unfinished(folder: SiteFolder) -> Unfinished | None:
     """Return the site's newest run if that was killed; None if it came to an end or none is."""
+    for run in _newest_first(folder):
+        return unfinished(read_journal(run.journal), run.id)
+    return None
+
+
+def begun_plan(folder: SiteFolder) -> str:
+    """Return the digest of the approved plan that a run began last; empty if none did."""
+    for run in _newest_first(folder):
+        for entry in read_journal(run.journal):
+            if entry.get("entry") == "plan":
+                return str(entry.get("approved", ""))
+    return ""
+
+
+def _newest_first(folder: SiteFolder) -> Iterator[RunFolder]:
     if not folder.runs.is_dir():
-        return None
+        return
     for root in sorted(folder.runs.iterdir(), reverse=True):
         run = RunFolder(root)
         if run.journal.is_file():
-            return unfinished(read_journal(run.journal), run.id)
-    return None
+            yield run

@@ -58,7 +58,6 @@ enable_plugins = ansible.builtin.yaml
 
 [ssh_connection]
 pipelining = True
-retries = 2
 """
 
 
@@ -72,6 +71,7 @@ class Job:
         forks: How many hosts are worked on at once.
         sockets: A folder with a short path for SSH's shared connections.
         vault_password: The file with the password for the secrets; None if there are none.
+        retries: How often a lost connection is tried again.
     """
 
     folder: RunFolder
@@ -79,6 +79,7 @@ class Job:
     forks: int
     sockets: Path
     vault_password: Path | None = None
+    retries: int = 2
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,7 @@ def _variables(job: Job) -> dict[str, str]:
         "ANSIBLE_HOST_KEY_CHECKING": "True",
         "ANSIBLE_NOCOWS": "1",
         "ANSIBLE_SSH_ARGS": _SSH_ARGUMENTS,
+        "ANSIBLE_SSH_RETRIES": str(job.retries),
         "ANSIBLE_SSH_CONTROL_PATH_DIR": str(job.sockets),
         "ANSIBLE_LOCAL_TEMP": str(job.sockets / "tmp"),
         "ANSIBLE_HOME": str(job.sockets / "home"),

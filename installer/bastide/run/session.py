@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import secrets
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from bastide.errors import PreflightError
-from bastide.host.files import write_atomic
 from bastide.layout import Home, RunFolder, SiteFolder
 from bastide.plan.inputs import PlanInputs
-from bastide.plan.planner import is_stale, make_plan
+from bastide.plan.planner import make_plan
 from bastide.plan.preflight import PreflightInputs, require_fit
 from bastide.plan.stage import stage_description
 from bastide.progress import SilentProgress
@@ -26,23 +23,21 @@ from bastide.run.credentials import Credentials, open_credentials
 from bastide.run.depot import Depot
 from bastide.run.events import Event, PhaseStarted
 from bastide.run.facts import CANCELLED, gather_into
-from bastide.run.follow import Follower, RunObserver
-from bastide.run.interrupt import cancellable
+from bastide.run.follow import Follower
+from bastide.run.interrupt import interruptible
 from bastide.run.runner import (
     ANSIBLE_CONFIG,
     Job,
     Outcome,
     forks_for,
     run_playbook,
-    ssh_sockets,
 )
-from bastide.run.state import RunState
-from bastide.run.summary import ApplyResult, error_of, host_results
+from bastide.run.settle import Approve, settle
+from bastide.run.summary import ApplyResult, failure_of, host_results, write_summary
 from bastide.run.wanted import Wanted
 from bastide.schema.facts import SiteFacts
 from bastide.schema.plan import Plan
 
-STALE = "BAS-5065"
 STORE_LACKS = "BAS-5064"
 INSTALL = "install.yml"
 PREFLIGHT = "preflight"
@@ -56,13 +51,15 @@ class Order:
         folder: The site's folder.
         home: The control node's own state.
         wanted: What the site should be.
-        plan: The plan that the operator has seen.
+        plan: The plan that the operator has seen; None makes one and asks ``approve`` about it.
+        approve: Shows a plan and returns whether to go on.
     """
 
     folder: SiteFolder
     home: Home
     wanted: Wanted
-    plan: Plan
+    plan: Plan | None = None
+    approve: Approve = lambda plan: False  # noqa: ARG005 - nobody there to ask
 
 
 class Session:
@@ -96,6 +93,7 @@ class Session:
         self._phase = ""
         self._opened: Future[Credentials] | None = None
         self._served: set[str] = set()
+        self._plan: Plan | None = None
 
     # --- the parts, in the order in which `apply` calls them ---------------------------------
     def ask_hosts(self) -> SiteFacts:
@@ -110,32 +108,35 @@ class Session:
                 self.folder, site, folder, self._sockets, SilentProgress(), self.cancelled
             )
 
-    def require_current(self, facts: SiteFacts) -> PlanInputs:
-        """Return the plan's inputs as they are now.
+    def settle_plan(self, facts: SiteFacts) -> PlanInputs:
+        """Decide which plan is carried out; return its inputs.
 
         Raises:
-            PreflightError: A host is not fit, the inputs are no longer those that the plan was
-                made from, or somebody asked for the end.
+            PreflightError: A host is not fit, the plan is stale or not approved, or somebody
+                asked for the end.
         """
-        wanted = self.order.wanted
-        inputs = wanted.plan_inputs(facts, self.order.plan.created)
+        order = self.order
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        inputs = order.wanted.plan_inputs(facts, created)
+        wanted = order.wanted
         require_fit(PreflightInputs(inputs, wanted.target, wanted.cards, int(time.time())))
         if self.cancelled.is_set():
             raise PreflightError("stopped on request; nothing was changed", code=CANCELLED)
-        reasons = is_stale(self.order.plan, make_plan(inputs))
-        if reasons:
-            raise PreflightError(
-                "the plan is stale, nothing was changed: " + "; ".join(reasons),
-                code=STALE,
-                hint="run `bastide plan` and look at the new plan, then `bastide apply`",
-            )
+        begun = journals.begun_plan(order.folder)
+        with interruptible():
+            settled = settle(order.plan, make_plan(inputs), begun, order.approve)
+        self._plan = settled.plan
+        self.journal.settle(settled.approved, settled.plan.digest())
+        self.tell(settled.note)
+        self.follower.expect({host.host: host.bytes_to_pull for host in self._plan.hosts})
         return inputs
 
     def write_folder(self, inputs: PlanInputs) -> None:
         """Write inventory, stage descriptions, trees and sealed secrets into the run's folder."""
         opened = self._credentials
-        self.notes += opened.notes
-        plan = self.order.plan
+        for note in opened.notes:
+            self.tell(note)
+        plan = self.plan
         stages = {each.host: stage_description(each, inputs) for each in plan.hosts}
         self._served = {blob["sha256"] for stage in stages.values() for blob in stage["blobs"]}
         run_directory.write(
@@ -197,25 +198,33 @@ class Session:
     def conclude(self, outcome: Outcome) -> ApplyResult:
         """Write journal and summary; return the result."""
         state = self.follower.state
-        error = error_of(state, outcome, self.folder.log)
+        failure = failure_of(state, outcome, self.folder.log)
         result = ApplyResult(
             run=self.folder.id,
-            release=self.order.plan.release,
-            generations={h.host: h.generation_after for h in self.order.plan.hosts},
+            release=self.order.wanted.release,
+            generations={h.host: h.generation_after for h in self.plan.hosts},
             hosts=host_results(state, outcome),
             seconds={k: round(v, 2) for k, v in state.seconds_by_phase().items()},
             elapsed=round(self.follower.elapsed, 2),
             directory=self.folder.root,
             log=self.folder.log,
             notes=tuple(self.notes),
-            error=error,
+            failure=failure,
         )
         ending = journals.CANCELLED if outcome.cancelled else journals.FAILED
         self.journal.conclude(
-            journals.RUN, ending if error else journals.DONE, changed=result.changed
+            journals.RUN, ending if failure else journals.DONE, changed=result.changed
         )
-        self.follower.note(f"run {self.folder.id} {'failed' if error else 'done'}")
+        write_summary(result, self.folder.summary)
+        self.follower.note(f"run {self.folder.id} {'failed' if failure else 'done'}")
         return result
+
+    @property
+    def plan(self) -> Plan:
+        """The plan that is carried out."""
+        if self._plan is None:
+            raise RuntimeError("the plan is settled by settle_plan")
+        return self._plan
 
     # --- inside ------------------------------------------------------------------------------
     @property
@@ -223,6 +232,12 @@ class Session:
         if self._opened is None:
             raise RuntimeError("the secrets are opened by ask_hosts")
         return self._opened.result()
+
+    def tell(self, note: str) -> None:
+        """Write a note into the timeline and into the summary; an empty one is none."""
+        if note:
+            self.notes.append(note)
+            self.follower.note(note)
 
     def _take(self, event: Event) -> None:
         if isinstance(event, PhaseStarted):
@@ -246,50 +261,3 @@ class Session:
         ending = journals.CANCELLED if asked else journals.FAILED
         self.journal.conclude(journals.RUN, ending, reason=str(error)[:500])
         self.follower.note(f"run {self.folder.id} ended early: {error}")
-
-
-@contextlib.contextmanager
-def open_session(order: Order, observer: RunObserver) -> Iterator[Session]:
-    """Begin a run: fresh folder, journal, timeline, signals; end them all when the block ends."""
-    killed = journals.last_unfinished(order.folder)
-    folder = RunFolder(order.folder.runs / new_run_id(datetime.now(UTC)))
-    run_directory.create(folder)
-    to_pull = {host.host: host.bytes_to_pull for host in order.plan.hosts}
-    follower = Follower(RunState.begin(to_pull), folder.log, observer)
-    with (
-        contextlib.closing(follower),
-        journals.open_journal(folder.journal, _now) as journal,
-        ssh_sockets() as sockets,
-        cancellable() as cancelled,
-    ):
-        session = Session(order, folder, journal, follower, sockets, cancelled)
-        journal.intend(journals.RUN, plan=order.plan.digest(), release=order.plan.release)
-        if killed is not None:
-            session.notes.append(_tell_of(killed))
-            follower.note(session.notes[-1])
-        try:
-            yield session
-        except BaseException as error:
-            session.abandon(error)
-            raise
-
-
-def new_run_id(now: datetime) -> str:
-    """Return an id that sorts by time and never comes twice."""
-    return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-
-
-def write_summary(result: ApplyResult, text: str) -> None:
-    """Keep a result's JSON in the run's folder."""
-    write_atomic(result.directory / "summary.json", text.encode(), mode=0o600)
-
-
-def _tell_of(killed: journals.Unfinished) -> str:
-    return (
-        f"the last run, {killed.run}, was killed in phase {killed.phase} at {killed.at};"
-        " this one does all steps again, which is safe"
-    )
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -162,6 +162,15 @@ def with_pulled(state: RunState, pulled: Iterable[tuple[str, int]]) -> RunState:
     return dataclasses.replace(state, hosts=hosts)
 
 
+def with_to_pull(state: RunState, to_pull: Mapping[str, int]) -> RunState:
+    """Return the state with the bytes that hosts are going to fetch."""
+    hosts = {
+        name: dataclasses.replace(host, to_pull=to_pull.get(name, 0))
+        for name, host in state.hosts.items()
+    }
+    return dataclasses.replace(state, hosts=hosts)
+
+
 def _after_step(state: RunState, host: HostState, event: StepEnded) -> HostState:
     if event.status in {Status.FAILED, Status.UNREACHABLE}:
         phase = state.phases[-1].label if state.phases else ""

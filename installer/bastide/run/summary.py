@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import dataclasses
+import json
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from bastide.errors import ApplyError, Problem
+from bastide.host.files import write_atomic
 from bastide.run.advice import advise
 from bastide.run.runner import Outcome
 from bastide.run.state import Failure, RunState
@@ -60,6 +63,23 @@ class HostResult:
 
 
 @dataclass(frozen=True)
+class RunFailure:
+    """Why a run is not called good, in the words for the operator.
+
+    Args:
+        code: The stable code.
+        message: What happened, where.
+        hint: What to do.
+        problems: Findings, host by host.
+    """
+
+    code: str
+    message: str
+    hint: str
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True)
 class ApplyResult:
     """What an apply did. A true ``error`` makes the command fail with its code.
 
@@ -73,6 +93,7 @@ class ApplyResult:
         directory: The run's folder.
         log: The timeline.
         notes: What the operator should know besides.
+        failure: Why it is not called good; None if it is.
     """
 
     run: str
@@ -84,7 +105,17 @@ class ApplyResult:
     directory: Path
     log: Path
     notes: tuple[str, ...] = ()
-    error: ApplyError | None = field(default=None, repr=False)
+    failure: RunFailure | None = None
+
+    @property
+    def error(self) -> ApplyError | None:
+        """What makes the command fail; None if the run is good."""
+        if self.failure is None:
+            return None
+        failure = self.failure
+        return ApplyError(
+            failure.message, code=failure.code, hint=failure.hint, problems=failure.problems
+        )
 
     @property
     def changed(self) -> int:
@@ -126,7 +157,7 @@ def _host_result(name: str, state: RunState, outcome: Outcome) -> HostResult:
     return HostResult(name, ending, host.changed, host.done, host.pulled)
 
 
-def error_of(state: RunState, outcome: Outcome, log: Path) -> ApplyError | None:
+def failure_of(state: RunState, outcome: Outcome, log: Path) -> RunFailure | None:
     """Return what to tell the operator of a run that did not succeed; None if it did.
 
     Args:
@@ -139,8 +170,8 @@ def error_of(state: RunState, outcome: Outcome, log: Path) -> ApplyError | None:
     again = "hosts keep the generation that they ran unless SWITCH began; `bastide apply` goes on"
     if outcome.cancelled:
         where = f" in phase {state.phases[-1].label}" if state.phases else ""
-        return ApplyError(
-            f"the run was stopped on request{where}: hosts may be changed in part",
+        return RunFailure(
+            message=f"the run was stopped on request{where}: hosts may be changed in part",
             code=INTERRUPTED,
             hint=f"run `bastide apply` again: {again}",
             problems=_problems(state.failures),
@@ -149,19 +180,19 @@ def error_of(state: RunState, outcome: Outcome, log: Path) -> ApplyError | None:
         return _failed(state.failures, len(state.hosts), log)
     code = NO_FINAL_COUNT if outcome.finished is None else BROKE_DOWN
     what = "without its final count" if outcome.finished is None else "with an error"
-    return ApplyError(
-        f"Ansible ended {what} (exit code {outcome.returncode}), so nothing it did is taken for"
+    return RunFailure(
+        message=f"Ansible ended {what} (exit code {outcome.returncode}), so nothing is taken for"
         f" good; its last words:\n{_last_lines(outcome.last_words)}",
         code=code,
         hint=f"see {log}; common causes are a full disk on this machine and a killed process",
     )
 
 
-def _failed(failures: tuple[Failure, ...], hosts: int, log: Path) -> ApplyError:
+def _failed(failures: tuple[Failure, ...], hosts: int, log: Path) -> RunFailure:
     lost = all(failure.kind == "unreachable" for failure in failures)
     verb = "could not be reached" if lost else "failed"
-    return ApplyError(
-        f"{len(failures)} of {hosts} hosts {verb}; "
+    return RunFailure(
+        message=f"{len(failures)} of {hosts} hosts {verb}; "
         "hosts are changed in part, none is called good before it has passed HEALTH",
         code=HOST_LOST if lost else STEP_FAILED,
         hint=f"do what is said above, then run `bastide apply` again; the whole story: {log}",
@@ -182,6 +213,14 @@ def _problems(failures: tuple[Failure, ...]) -> tuple[Problem, ...]:
         what = f"{phase} {step}{mark}: {_last_lines(message)}".strip()
         problems.append(Problem(hosts, what, advise(group[0])))
     return tuple(problems)
+
+
+def write_summary(result: ApplyResult, path: Path) -> None:
+    """Keep ``result`` as JSON at ``path``, for its owner only."""
+    text = json.dumps(
+        {"format": "bastide.summary/1", **dataclasses.asdict(result)}, indent=2, default=str
+    )
+    write_atomic(path, text.encode() + b"\n", mode=0o600)
 
 
 def _last_lines(text: str) -> str:

@@ -1,0 +1,135 @@
+"""``bastide apply``: carry out a plan on the hosts."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+from pydantic import ValidationError
+from rich.console import Console
+
+from bastide.cli.context import SiteContext, load_context, site_option
+from bastide.cli.live import Watcher, watching
+from bastide.cli.output import human_bytes, reports, stderr, stdout
+from bastide.cli.plan_view import print_plan
+from bastide.errors import ConfigError
+from bastide.run.apply import apply
+from bastide.run.session import Order
+from bastide.run.summary import ApplyResult, HostOutcome, HostResult
+from bastide.schema.plan import Plan
+
+BAD_PLAN = "BAS-2064"
+NOBODY_TO_ASK = "BAS-2065"
+
+_STYLES = {
+    HostOutcome.OK: "green",
+    HostOutcome.CHANGED: "yellow",
+    HostOutcome.FAILED: "bold red",
+    HostOutcome.UNREACHABLE: "bold red",
+    HostOutcome.UNFINISHED: "magenta",
+}
+
+
+def _view(result: ApplyResult) -> None:
+    console = stdout()
+    for host in result.hosts:
+        _print_host(console, host, result.generations.get(host.host))
+    for note in result.notes:
+        console.print(f"note: {note}", markup=False)
+    phases = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.seconds.items())
+    console.print(f"{result.release} in {result.elapsed:.1f} s ({phases})", markup=False)
+    console.print(f"changed steps: {result.changed}", markup=False)
+    console.print(f"run folder {result.directory}, log {result.log}", markup=False)
+
+
+def _print_host(console: Console, host: HostResult, generation: int | None) -> None:
+    console.print(f"{host.host:<12} ", end="", markup=False)
+    console.print(f"{host.outcome:<12}", end="", style=_STYLES[host.outcome], markup=False)
+    parts = [f"{host.changed} changed of {host.done} steps"]
+    if host.outcome in {HostOutcome.OK, HostOutcome.CHANGED}:
+        parts.append(f"generation {generation}")
+    if host.pulled:
+        parts.append(f"{human_bytes(host.pulled)} fetched")
+    if host.step:
+        parts.append(f"in {host.phase}: {host.step}")
+    console.print(", ".join(parts), markup=False)
+
+
+@click.command("apply")
+@click.argument("plan_file", metavar="[PLAN]", required=False,
+                type=click.Path(path_type=Path, dir_okay=False))  # fmt: skip
+@site_option
+@click.option("--yes", is_flag=True, help="Do not ask, whatever the plan says.")
+@click.option("--replan", is_flag=True, help="Make a new plan even if there is a plan file.")
+@reports(_view)
+def command(plan_file: Path | None, site_dir: Path, *, yes: bool, replan: bool) -> ApplyResult:
+    """Carry out a plan on the hosts.
+
+    PLAN is the file that `bastide plan` wrote: plan.json in the site's folder if not given. It is
+    refused, and nothing is changed, if site, bundle or hosts have changed since it was made. If
+    there is no plan file, a plan is made, shown, and carried out once you agree (or with --yes).
+
+    Hosts fetch what they lack from this machine, build the new generation beside the running one,
+    and switch to it in one step. A run that failed, was stopped (Ctrl-C) or killed is finished by
+    the same command; a run with nothing to do changes nothing and proves it.
+
+    \b
+    Exit codes: 0 every host runs the plan's generation and is healthy; 5 nothing was changed;
+    6 failed after changes; 9 another run holds the site.
+    """  # noqa: D301 - click wants the real character
+    context = load_context(site_dir)
+    plan = _read_plan(context, plan_file, replan=replan)
+    if plan is None and not yes:
+        _require_somebody()
+    with watching(context.bundle.root.release) as watcher:
+        order = Order(
+            folder=context.folder,
+            home=context.home,
+            wanted=context.wanted,
+            plan=plan,
+            approve=(lambda _: True) if yes else (lambda fresh: _ask(fresh, watcher)),
+        )
+        return apply(order, watcher)
+
+
+def _read_plan(context: SiteContext, given: Path | None, *, replan: bool) -> Plan | None:
+    path = given or context.folder.plan
+    if replan or (given is None and not path.exists()):
+        return None
+    try:
+        return Plan.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(
+            f"the plan {path} cannot be read: {error.strerror}",
+            code=BAD_PLAN,
+            hint="make one with `bastide plan`",
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ConfigError(
+            f"{path} is not a plan of this version: {where}: {first['msg']}",
+            code=BAD_PLAN,
+            hint="make a new one with `bastide plan`",
+        ) from error
+
+
+def _require_somebody() -> None:
+    if not sys.stdin.isatty():
+        raise ConfigError(
+            "there is no plan file, and nobody to ask whether a new plan may be carried out",
+            code=NOBODY_TO_ASK,
+            hint="run `bastide plan` first, or give --yes",
+        )
+
+
+def _ask(plan: Plan, watcher: Watcher) -> bool:
+    with watcher.paused():
+        print_plan(stderr(), plan)
+        if not plan.changes:
+            return True
+        try:
+            return click.confirm("Carry this plan out?", err=True)
+        except click.Abort:
+            return False
