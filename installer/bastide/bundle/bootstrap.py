@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Installs Bastide from this bundle, without a network: python3 bootstrap.py [FOLDER]
+"""Install Bastide from this bundle, without a network.
 
 It checks bundle.json, manifest.json and every file that it installs by SHA-256, then makes a
 virtual environment in FOLDER (default: ./bastide-venv). It needs Python 3.11 and nothing else.
@@ -15,17 +15,19 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 BUNDLE = Path(__file__).resolve().parent
 
 
-def stop(message):
+def stop(message: str) -> NoReturn:
     """End with a message."""
     sys.exit(f"bootstrap: {message}")
 
 
-def checked(path, sha256):
+def checked(path: str, sha256: str) -> bytes:
     """Return the file's content if its digest is right."""
     try:
         content = (BUNDLE / path).read_bytes()
@@ -37,7 +39,7 @@ def checked(path, sha256):
     return content
 
 
-def control_wheels(expect):
+def control_wheels(expect: str) -> Iterator[tuple[str, str, bytes]]:
     """Return name, file name and content of the control node's wheels, all checked."""
     root = json.loads(checked("bundle.json", expect))
     pins = {entry["path"]: entry["sha256"] for entry in root["documents"]}
@@ -47,10 +49,10 @@ def control_wheels(expect):
         if artifact["kind"] == "wheel" and "control" in artifact["components"]:
             digest = artifact["sha256"]
             content = checked(f"sha256/{digest[:2]}/{digest}", digest)
-            yield artifact["name"], os.path.basename(artifact["filename"]), content
+            yield artifact["name"], Path(artifact["filename"]).name, content
 
 
-def install(folder, expect):
+def install(folder: Path, expect: str) -> None:
     """Make the virtual environment."""
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         wheels = Path(scratch) / "wheels"
@@ -65,31 +67,24 @@ def install(folder, expect):
                 uv.chmod(0o700)
         if not uv.exists():
             stop("the bundle carries no uv for the control node")
-        offline = {**os.environ, "UV_OFFLINE": "1", "UV_NO_CONFIG": "1", "UV_CACHE_DIR": scratch}
-        offline["UV_LINK_MODE"] = "copy"
-        quiet = [str(uv), "--quiet"]
-        subprocess.run(
-            [*quiet, "venv", "--python", sys.executable, str(folder)], env=offline, check=True
-        )
-        command = [
-            *quiet,
-            "pip",
-            "install",
-            "--python",
-            str(folder / "bin/python"),
-            "--no-index",
-            "--no-deps",
-        ]
-        subprocess.run([*command, *map(str, sorted(wheels.iterdir()))], env=offline, check=True)
+        environment = {**os.environ, "UV_OFFLINE": "1", "UV_NO_CONFIG": "1"}
+        environment |= {"UV_CACHE_DIR": scratch, "UV_LINK_MODE": "copy"}
+        python = str(folder / "bin/python")
+        files = [str(path) for path in sorted(wheels.iterdir())]
+        for command in (
+            ["venv", "--python", sys.executable, str(folder)],
+            ["pip", "install", "--python", python, "--no-index", "--no-deps", *files],
+        ):
+            subprocess.run([str(uv), "--quiet", *command], env=environment, check=True)
 
 
-def main():
+def main() -> None:
     """Read the arguments and install."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", nargs="?", default="bastide-venv", type=Path)
     parser.add_argument("--expect", metavar="DIGEST", default="", help="the bundle's digest")
     arguments = parser.parse_args()
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - it runs before anything is installed
         stop(f"needs Python 3.11 or newer, this is {sys.version.split()[0]}")
     folder = arguments.folder.resolve()
     if folder.exists():
@@ -101,7 +96,9 @@ def main():
         shutil.rmtree(folder, ignore_errors=True)
         raise
     digest = hashlib.sha256((BUNDLE / "bundle.json").read_bytes()).hexdigest()
-    print(f"bundle {digest}\nBastide is in {folder}; run {folder}/bin/bastide --help")
+    print(  # noqa: T201 - it is a program of its own
+        f"bundle {digest}\nBastide is in {folder}; run {folder}/bin/bastide --help"
+    )
 
 
 if __name__ == "__main__":

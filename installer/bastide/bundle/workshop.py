@@ -39,6 +39,12 @@ class Workshop:
         Raises:
             FetchError: One of them cannot be had; the others are kept for the next run.
         """
+        missing = [pin for pin in pins if not self.cache.has(pin.sha256)]
+        if missing:
+            self._bring(label, missing)
+        return [self.cache.path(pin.sha256) for pin in pins]
+
+    def _bring(self, label: str, pins: Sequence[Pin]) -> None:
         sizes = [pin.size for pin in pins]
         total = None if None in sizes else sum(size or 0 for size in sizes)
         with (
@@ -46,7 +52,7 @@ class Workshop:
             ThreadPoolExecutor(max_workers=PARALLEL) as pool,
         ):
             try:
-                return list(pool.map(lambda pin: self.fetcher.fetch(pin, task), pins))
+                list(pool.map(lambda pin: self.fetcher.fetch(pin, task), pins))
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise

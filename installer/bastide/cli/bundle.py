@@ -1,0 +1,252 @@
+"""``bastide bundle``: lock, build, inspect, verify."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from rich.table import Table
+
+from bastide import layout, resources
+from bastide.bundle.build import BundleSummary, build
+from bastide.bundle.catalogue import Catalogue
+from bastide.bundle.lock import load_lock, resolve, save_lock
+from bastide.bundle.workshop import Workshop
+from bastide.cli.output import human_bytes, progress, reports, stdout
+from bastide.errors import ConfigError
+from bastide.schema.artifact import Artifact
+from bastide.schema.lock import Lock
+from bastide.sources.cache import Cache
+from bastide.sources.fetch import Fetcher
+from bastide.store.importer import check_bundle
+from bastide.store.opening import open_bundle
+from bastide.store.results import CheckResult
+from bastide.trust.verifier import DigestOnly
+
+WRONG_OPTIONS = "BAS-2014"
+
+
+@dataclass(frozen=True)
+class LockSummary:
+    """What a lock pins, and where it was written."""
+
+    path: Path
+    release: str
+    target: str
+    digest: str
+    artifacts: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A bundle's artifacts, as its manifest lists them; the blobs were not read."""
+
+    bundle: str
+    release: str
+    target: str
+    artifacts: tuple[Artifact, ...]
+
+
+def _workshop() -> Workshop:
+    return Workshop(Fetcher(Cache(layout.cache_directory())), progress())
+
+
+def _resolve(catalogue: Path | None, release: str, target: str, workshop: Workshop) -> Lock:
+    return resolve(Catalogue(catalogue or resources.catalogue()), release, target, workshop)
+
+
+def _facts(rows: list[tuple[str, str]]) -> None:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(name, value)
+    stdout().print(table)
+
+
+def _show_built(result: BundleSummary) -> None:
+    _facts(
+        [
+            ("bundle", result.path),
+            ("digest", result.digest),
+            ("release", f"{result.release} for {result.target}"),
+            ("artifacts", f"{result.artifacts} in {result.blobs} blobs"),
+            ("size", human_bytes(result.size)),
+        ]
+    )
+    stdout().print(f"Next, on the isolated side: bastide import {result.path}", markup=False)
+
+
+def _show_lock(result: LockSummary) -> None:
+    _facts(
+        [
+            ("lock", str(result.path)),
+            ("digest", result.digest),
+            ("release", f"{result.release} for {result.target}"),
+            ("artifacts", f"{result.artifacts}, {human_bytes(result.size)}"),
+        ]
+    )
+    build_command = f"bastide bundle build --lock {result.path} --out DIR"
+    stdout().print(f"Next: {build_command}", markup=False)
+
+
+def _show_contents(result: Contents) -> None:
+    stdout().print(f"{result.release} for {result.target}, bundle {result.bundle}", markup=False)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("kind", "name", "version", "size", "licence", "for"):
+        table.add_column(heading, overflow="fold", justify="right" if heading == "size" else "left")
+    for artifact in result.artifacts:
+        table.add_row(
+            artifact.kind,
+            artifact.name,
+            artifact.version,
+            human_bytes(artifact.size),
+            artifact.licence,
+            ", ".join(artifact.components),
+        )
+    stdout().print(table)
+
+
+def _show_checked(result: CheckResult) -> None:
+    rows = [("bundle", result.bundle), ("release", f"{result.release} for {result.target}")]
+    rows += [
+        (total.kind.value, f"{total.artifacts}, {human_bytes(total.size)}")
+        for total in result.kinds
+    ]
+    rate = human_bytes(result.bytes_read / max(result.seconds, 1e-3))
+    rows.append(("read", f"{human_bytes(result.bytes_read)}; {result.seconds:.1f} s, {rate}/s"))
+    _facts(rows)
+    stdout().print(f"Whole: every byte was checked. Note: {result.trust.statement}", markup=False)
+
+
+release_option = click.option(
+    "--release",
+    metavar="NAME",
+    help="Release to resolve: a name means its newest version; or a name with its version.",
+)
+target_option = click.option(
+    "--target", metavar="NAME", help="What the hosts are, such as debian12-x86_64."
+)
+catalogue_option = click.option(
+    "--catalogue",
+    metavar="DIR",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Your own folder of models/, releases/ and targets/ instead of the one that comes "
+    "with Bastide.",
+)
+bundle_argument = click.argument(
+    "bundle", metavar="DIR", type=click.Path(path_type=Path, exists=True, file_okay=False)
+)
+
+
+@click.group("bundle")
+def command() -> None:
+    """Build, check and inspect the offline bundle.
+
+    A bundle is a folder with everything that a release needs on the isolated side: models, Python
+    wheels, OS packages, Bastide itself. Its files are named by their SHA-256, and bundle.json
+    reaches every one of them.
+    """
+
+
+@command.command("build")
+@release_option
+@target_option
+@click.option("--out", required=True, metavar="DIR", type=click.Path(path_type=Path),
+              help="Folder to make; it appears only once it is whole.")  # fmt: skip
+@click.option("--lock", "lock_file", metavar="FILE",
+              type=click.Path(path_type=Path, exists=True, dir_okay=False),
+              help="Build exactly what this lock pins; nothing is resolved.")  # fmt: skip
+@catalogue_option
+@click.option("--force", is_flag=True, help="Replace the bundle that is in DIR.")
+@reports(_show_built)
+def build_command(
+    release: str | None,
+    target: str | None,
+    out: Path,
+    lock_file: Path | None,
+    catalogue: Path | None,
+    *,
+    force: bool,
+) -> BundleSummary:
+    """Build a bundle on a connected machine.
+
+    Resolves the release for the target, fetches what the cache lacks and checks every digest.
+    The first build compiles the LLM engine, which takes minutes and needs gcc and g++; later ones
+    take it from the cache. An interrupted build goes on where it stopped when you run it again.
+    """
+    workshop = _workshop()
+    if lock_file is not None:
+        if release or target or catalogue:
+            raise ConfigError(
+                "--lock already says release, target and catalogue",
+                code=WRONG_OPTIONS,
+                hint="leave out --release, --target and --catalogue, or leave out --lock",
+            )
+        lock = load_lock(lock_file)
+    else:
+        if not (release and target):
+            raise ConfigError(
+                "what to build is not said",
+                code=WRONG_OPTIONS,
+                hint="give --release and --target, or --lock",
+            )
+        lock = _resolve(catalogue, release, target, workshop)
+    return build(lock, out.absolute(), workshop, force=force)
+
+
+@command.command("lock")
+@release_option
+@target_option
+@click.option("--out", required=True, metavar="FILE", type=click.Path(path_type=Path),
+              help="Lock file to write.")  # fmt: skip
+@catalogue_option
+@reports(_show_lock)
+def lock_command(
+    release: str | None, target: str | None, out: Path, catalogue: Path | None
+) -> LockSummary:
+    """Resolve a release for a target to exact digests, and write them to a file.
+
+    The same lock gives the same bundle, byte for byte. Keep it with your change request.
+    """
+    if not (release and target):
+        raise ConfigError(
+            "what to lock is not said", code=WRONG_OPTIONS, hint="give --release and --target"
+        )
+    lock = _resolve(catalogue, release, target, _workshop())
+    save_lock(lock, out)
+    return LockSummary(
+        path=out,
+        release=lock.release,
+        target=lock.target,
+        digest=lock.digest(),
+        artifacts=len(lock.entries),
+        size=sum(entry.artifact.size for entry in lock.entries),
+    )
+
+
+@command.command("inspect")
+@bundle_argument
+@reports(_show_contents)
+def inspect_command(bundle: Path) -> Contents:
+    """List what the bundle in DIR holds: versions, sizes, licences, and who needs it.
+
+    Reads only the documents; `bastide bundle verify` reads every byte.
+    """
+    opened = open_bundle(bundle, DigestOnly())
+    manifest = opened.manifest
+    return Contents(opened.verified.digest, manifest.release, manifest.target, manifest.artifacts)
+
+
+@command.command("verify")
+@bundle_argument
+@reports(_show_checked)
+def verify_command(bundle: Path) -> CheckResult:
+    """Read every byte of the bundle in DIR and check it; copies nothing.
+
+    Names every file that is damaged, missing or does not belong there, and looks into the models'
+    headers. Use it before a medium leaves the building, and after it has arrived.
+    """
+    return check_bundle(bundle, verifier=DigestOnly(), progress=progress())

@@ -1,0 +1,33 @@
+"""The JSON Schemas that are published in ``docs/reference/schemas``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bastide.schema.artifact import BundleRoot, Manifest
+from bastide.schema.base import Value
+from bastide.schema.lock import Lock
+from bastide.schema.model_card import ModelCard
+from bastide.schema.release import Release
+from bastide.schema.site import Site
+from bastide.schema.target import Target
+
+SCHEMAS: dict[str, type[Value]] = {
+    "bundle": BundleRoot,
+    "lock": Lock,
+    "manifest": Manifest,
+    "model": ModelCard,
+    "release": Release,
+    "site": Site,
+    "target": Target,
+}
+
+
+def json_schema(name: str) -> dict[str, Any]:
+    """Return the JSON Schema of a kind of file.
+
+    Args:
+        name: A key of `SCHEMAS`.
+    """
+    schema = SCHEMAS[name].model_json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
