@@ -6,11 +6,10 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from bastide import layout
 from bastide.host.files import write_atomic
 from bastide.host.lock import exclusive_lock
 from bastide.lab.errors import OTHER_HOME, LabError
-from bastide.layout import LabFolder
+from bastide.layout import LabFolder, lab_lock, lab_owner
 
 
 @contextlib.contextmanager
@@ -26,8 +25,8 @@ def command(name: str, folder: LabFolder, verb: str) -> Iterator[None]:
         LockedError: Another lab command is at work on it.
         LabError: Another home has a lab of this name.
     """
-    with exclusive_lock(layout.lab_lock(name), f"bastide lab {verb} --name {name}"):
-        check(layout.lab_owner(name), folder)
+    with exclusive_lock(lab_lock(name), f"bastide lab {verb} --name {name}"):
+        check(lab_owner(name), folder)
         yield
 
 
@@ -49,9 +48,9 @@ def check(owner: Path, folder: LabFolder) -> None:
 
 def take(name: str, folder: LabFolder) -> None:
     """Note that this home has the lab; only while ``command`` holds it."""
-    write_atomic(layout.lab_owner(name), f"{folder.root}\n".encode())
+    write_atomic(lab_owner(name), f"{folder.root}\n".encode())
 
 
 def release(name: str) -> None:
     """Note that no home has the lab; only while ``command`` holds it."""
-    layout.lab_owner(name).unlink(missing_ok=True)
+    lab_owner(name).unlink(missing_ok=True)

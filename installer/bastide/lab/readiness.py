@@ -12,7 +12,7 @@ from bastide.lab.remote import ssh_argv
 from bastide.lab.state import LabState
 from bastide.layout import LabFolder
 
-BOOT_SECONDS = 90.0  # 2 to 8 s are usual on an idle machine
+BOOT_SECONDS = 150.0  # 2 to 8 s are usual; a machine that builds at the same time needs longer
 _POLL_SECONDS = 0.1
 _READY = frozenset({"running", "degraded"})
 

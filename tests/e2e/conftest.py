@@ -1,0 +1,63 @@
+"""Real systemd hosts for the tests here: a lab of their own, beside any that an operator has."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from bastide import layout
+from bastide.errors import BastideError
+from bastide.lab import manager, requirements
+from bastide.lab.spec import LabSpec
+from bastide.lab.state import LabState
+from bastide.progress import SilentProgress
+
+LAB_NAME = "e2e"
+HOSTS = 2
+
+Runner = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def lab_tools() -> None:
+    """Skip the tests that need a lab where this machine cannot raise one, and say why."""
+    try:
+        requirements.check()
+    except BastideError as error:
+        pytest.skip(f"no lab on this machine: {error} ({error.hint})")
+
+
+@pytest.fixture(scope="session")
+def lab(lab_tools: None) -> Iterator[LabState]:  # noqa: ARG001
+    """Yield a fresh lab with two hosts up; it is removed at the end.
+
+    It lives in the default home, so that what a killed test run left is found and removed here.
+    """
+    home, progress = layout.Home.default(), SilentProgress()
+    manager.down(home, LAB_NAME, progress)
+    spec = LabSpec(name=LAB_NAME, hosts=HOSTS)
+    try:
+        yield manager.up(spec, home, layout.cache_directory(), progress)
+    finally:
+        manager.down(home, LAB_NAME, progress)
+
+
+@pytest.fixture(scope="session")
+def in_lab(lab: LabState) -> Runner:
+    """Return what runs a command on the lab's control node, or with ``host=`` on a host."""
+
+    def run(
+        *command: str, host: str | None = None, check: bool = True, stdin: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            manager.exec_argv(lab, command, host),
+            check=check,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+
+    return run
