@@ -24,6 +24,7 @@ PORT_TAKEN = "BAS-5008"
 TOO_OLD = "BAS-5009"
 CLOCK = "BAS-5010"
 NO_AGENT = "BAS-5011"
+CONTEXT = "BAS-5012"
 
 MIB = 1024 * 1024
 SYSTEM_BYTES = 512 * MIB  # what the OS itself keeps
@@ -70,8 +71,8 @@ def check(inputs: PreflightInputs) -> tuple[Finding, ...]:
     Raises:
         ConfigError: The bundle does not carry a chosen model.
     """
-    found: list[Finding] = []
     plan = inputs.plan
+    found = _context(plan.site, inputs.cards)
     for needs in host_needs(plan.site, plan.manifest, plan.trees):
         facts = plan.facts.hosts.get(needs.host)
         if facts is None:
@@ -96,11 +97,11 @@ def require_fit(inputs: PreflightInputs) -> None:
     if not found:
         return
     codes = {finding.code for finding in found}
-    hosts = {finding.problem.where for finding in found}
+    hosts = {finding.problem.where for finding in found} & set(inputs.plan.site.hosts)
     total = len(inputs.plan.site.hosts)
+    unfit = f"{len(hosts)} of {total} {'host is' if total == 1 else 'hosts are'} not fit"
     raise PreflightError(
-        f"{len(hosts)} of {total} {'host is' if total == 1 else 'hosts are'} not fit; "
-        "nothing was changed",
+        f"{unfit if hosts else 'the site cannot work as it is described'}; nothing was changed",
         code=codes.pop() if len(codes) == 1 else UNFIT,
         hint="put right what is listed, then run `bastide preflight` again",
         problems=tuple(finding.problem for finding in found),
@@ -165,6 +166,18 @@ def _silent(host: str, lost: UnreachableHost | None, site: Site) -> Finding:
             "/usr/bin/python3 must be there, and the user must be root or have sudo",
         ),
     )
+
+
+def _context(site: Site, cards: Mapping[str, ModelCard]) -> list[Finding]:
+    card, tokens = cards.get(site.models.llm), site.sizes.llm.context_tokens
+    if card is None or tokens <= card.context_window:
+        return []
+    what = (
+        f"sizes.llm.context_tokens is {tokens}, but {card.name} was made for "
+        f"{card.context_window} at most"
+    )
+    hint = f"lower it to {card.context_window}, or choose another model"
+    return [Finding(CONTEXT, Problem("site.yaml", what, hint))]
 
 
 def _system(host: str, facts: HostFacts, target: Target) -> list[Finding]:
