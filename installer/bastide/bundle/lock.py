@@ -20,7 +20,8 @@ from bastide.schema.lock import Download, Inline, Lock, LockEntry
 from bastide.schema.release import Release
 from bastide.schema.target import Target
 from bastide.sources.archive import scratch
-from bastide.sources.debian import DebFile, DebianSolver
+from bastide.sources.debian import DebFile, DebianSolver, deb_licence
+from bastide.sources.fetch import Pin
 
 PACKAGE_INDEX = "os-packages-index"
 
@@ -89,12 +90,17 @@ def _os_entries(release: Release, target: Target, workshop: Workshop) -> list[Lo
             for deb in solver.closure(release.components[component].os_packages):
                 needs[deb] = (*needs.get(deb, ()), component)
     ordered = sorted(needs, key=lambda deb: deb.name)
+    pins = [Pin(deb.url, deb.sha256, deb.size, deb.filename) for deb in ordered]
+    paths = workshop.fetch("fetch OS packages", pins)
+    licences = {deb.name: deb_licence(path) for deb, path in zip(ordered, paths, strict=True)}
     index = "\n".join(deb.index_entry for deb in ordered)
-    entries = [_os_entry(deb, needs[deb], target) for deb in ordered]
+    entries = [_os_entry(deb, needs[deb], target, licences[deb.name]) for deb in ordered]
     return [*entries, _text(PACKAGE_INDEX, target.version, "Packages", index)]
 
 
-def _os_entry(deb: DebFile, components: tuple[Component, ...], target: Target) -> LockEntry:
+def _os_entry(
+    deb: DebFile, components: tuple[Component, ...], target: Target, licence: str
+) -> LockEntry:
     url = public_url(deb.url)
     artifact = Artifact(
         name=deb.name,
@@ -104,7 +110,7 @@ def _os_entry(deb: DebFile, components: tuple[Component, ...], target: Target) -
         size=deb.size,
         sha256=deb.sha256,
         platform=target.name,
-        licence="unknown",
+        licence=licence,
         components=components,
         source=url,
     )

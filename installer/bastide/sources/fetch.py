@@ -184,7 +184,8 @@ class _Download:
             digest = _hash_file(self.partial)
             self.task.advance(reply.start)
             size = self._append(reply, digest)
-        if reply.end is not None and size < reply.end:
+        too_long = self.pin.size is not None and size > self.pin.size
+        if reply.end is not None and size < reply.end and not too_long:
             raise _TryAgainError(f"the connection ended after {size} of {reply.end} bytes")
         return digest, size
 

@@ -151,6 +151,7 @@ def build_wheel(sdist: Path, folder: Path, progress: Progress, *, glibc: str) ->
         source = _unpack(sdist, Path(scratch) / "source")
         build = Path(scratch) / "build"
         _compile(source, build, progress)
+        progress.note(f"the built engine says: {prove(build / 'bin')}")
         return _assemble(source, build / "bin", folder, glibc=glibc)
 
 
@@ -195,6 +196,34 @@ def _compile(source: Path, build: Path, progress: Progress) -> None:
                 task.describe(f"{step[1]} of {step[2]}: {PurePosixPath(step[3]).name}")
 
         stream(command, follow, env=environment)
+
+
+_PROOF = """
+import ctypes
+ggml, llama = ctypes.CDLL("./libggml.so"), ctypes.CDLL("./libllama.so")
+ggml.ggml_backend_load_all()
+ggml.ggml_backend_dev_count.restype = ctypes.c_size_t
+llama.llama_print_system_info.restype = ctypes.c_char_p
+print(ggml.ggml_backend_dev_count(), llama.llama_print_system_info().decode())
+"""
+
+
+def prove(libraries: Path) -> str:
+    """Return what the built engine says of itself, run as hosts run it: in its own folder.
+
+    Raises:
+        BundleError: It finds no CPU back end, or does not use the SIMD that this machine has.
+        ProcessError: It does not even load.
+    """
+    devices, _, features = run([sys.executable, "-c", _PROOF], cwd=libraries).stdout.partition(" ")
+    has_avx2 = " avx2 " in Path("/proc/cpuinfo").read_text()
+    if devices == "0" or (has_avx2 and "AVX2 = 1" not in features):
+        raise BundleError(
+            f"the built engine does not use this CPU: {devices} devices, {features.strip()!r}",
+            code="BAS-3022",
+            hint="a changed llama.cpp looks for its back ends elsewhere: review llama_wheel.py",
+        )
+    return features.strip()
 
 
 def _assemble(source: Path, libraries: Path, folder: Path, *, glibc: str) -> Path:

@@ -7,6 +7,7 @@ The same names, types, quantisation and metadata as llama.cpp's own ``convert_hf
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,6 +147,7 @@ def _add_vocabulary(writer: gguf.GGUFWriter, config: dict[str, Any], folder: Pat
     writer.add_token_types(types)
     lowercase = bool((tokenizer.get("normalizer") or {}).get("lowercase"))
     writer.add_bool("tokenizer.ggml.normalizer.lowercase", lowercase)
+    logging.getLogger("gguf.vocab").setLevel(logging.ERROR)  # it warns of what BERT always has
     gguf.SpecialVocab(folder, n_vocab=len(tokens)).add_to_gguf(writer, quiet=True)
 
 
