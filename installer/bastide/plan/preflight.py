@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from bastide.errors import PreflightError, Problem
 from bastide.plan import changes
 from bastide.plan.inputs import PlanInputs
+from bastide.plan.memory import MIB, memory_needed
 from bastide.plan.needs import HostNeeds, generation_digest, host_needs
 from bastide.schema.facts import HostFacts, Listener, UnreachableHost
 from bastide.schema.model_card import ModelCard
@@ -26,10 +27,6 @@ CLOCK = "BAS-5010"
 NO_AGENT = "BAS-5011"
 CONTEXT = "BAS-5012"
 
-MIB = 1024 * 1024
-SYSTEM_BYTES = 512 * MIB  # what the OS itself keeps
-ENGINE_BYTES = 300 * MIB  # compute buffers and Python of one LLM or embedding server
-SERVICE_BYTES = {Group.VECTORDB: 256 * MIB, Group.GATEWAY: 96 * MIB}
 DISK_RESERVE = 64 * MIB  # a file system is never filled to the last byte
 OLDEST_SYSTEMD = 250  # LoadCredential and the sandbox settings of our units
 CLOCK_SLACK_SECONDS = 12 * 3600  # certificates begin a day early; the rest is margin
@@ -106,28 +103,6 @@ def require_fit(inputs: PreflightInputs) -> None:
         hint="put right what is listed, then run `bastide preflight` again",
         problems=tuple(finding.problem for finding in found),
     )
-
-
-def memory_needed(
-    groups: tuple[Group, ...], site: Site, cards: Mapping[str, ModelCard]
-) -> dict[str, int]:
-    """Return the bytes of memory that a host of ``groups`` needs, by what needs them."""
-    needed = {"the operating system": SYSTEM_BYTES}
-    llm, embeddings = cards.get(site.models.llm), cards.get(site.models.embeddings)
-    if Group.LLM in groups and llm:
-        tokens = site.sizes.llm.context_tokens * site.sizes.llm.parallel
-        needed[f"weights of {llm.name}"] = llm.memory.weights
-        needed[
-            f"context of {site.sizes.llm.parallel} times {site.sizes.llm.context_tokens} tokens"
-        ] = llm.memory.kv_cache_per_token * tokens
-        needed["the LLM server"] = ENGINE_BYTES
-    if Group.EMBEDDINGS in groups and embeddings:
-        needed[f"weights of {embeddings.name}"] = embeddings.memory.weights
-        needed["the embedding server"] = ENGINE_BYTES
-    for group, size in SERVICE_BYTES.items():
-        if group in groups:
-            needed[f"the {'vector DB' if group is Group.VECTORDB else 'gateway'}"] = size
-    return {what: size for what, size in needed.items() if size}
 
 
 def megabytes(size: int) -> str:

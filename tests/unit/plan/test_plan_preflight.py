@@ -9,6 +9,7 @@ import pytest
 from bastide.errors import PreflightError
 from bastide.plan import preflight
 from bastide.plan.inputs import PlanInputs
+from bastide.plan.memory import memory_needed
 from bastide.plan.planner import make_plan
 from bastide.plan.preflight import Finding, PreflightInputs, check, require_fit
 from bastide.schema.facts import FileSystem, Listener, SiteFacts, UnreachableHost
@@ -107,7 +108,7 @@ def test_an_intact_host_needs_no_disk() -> None:
 
 def test_too_little_memory_counts_weights_and_context() -> None:
     context = 23_040 * 2048 * 8
-    needed = preflight.memory_needed(tuple(Group), make.make_site(), make.make_cards())
+    needed = memory_needed(tuple(Group), make.make_site(), make.make_cards())
     total = sum(needed.values())
     assert needed["weights of chat"] == 100_000_000
     assert needed["context of 8 times 2048 tokens"] == context

@@ -20,7 +20,7 @@ MODELS = (
     make.artifact("chat", ArtifactKind.MODEL, (Component.LLM,)),
     make.artifact("embed", ArtifactKind.MODEL, (Component.EMBEDDINGS,)),
 )
-WIDE = settings(max_examples=150, deadline=None)
+WIDE = settings(max_examples=40, deadline=None)
 
 
 @st.composite
