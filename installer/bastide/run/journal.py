@@ -124,15 +124,6 @@ def last_unfinished(folder: SiteFolder) -> Unfinished | None:
     return None
 
 
-def begun_plan(folder: SiteFolder) -> str:
-    """Return the digest of the approved plan that a run began last; empty if none did."""
-    for run in _newest_first(folder):
-        for entry in read_journal(run.journal):
-            if entry.get("entry") == "plan":
-                return str(entry.get("approved", ""))
-    return ""
-
-
 def _newest_first(folder: SiteFolder) -> Iterator[RunFolder]:
     if not folder.runs.is_dir():
         return

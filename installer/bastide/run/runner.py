@@ -148,6 +148,7 @@ def run_playbook(
             final.append(event)
         if event is not None:
             on_event(event)
+        _trim(raw)
         return True
 
     runner = interface.init_runner(
@@ -210,6 +211,17 @@ def _tighten(config: Any) -> None:  # noqa: ANN401 - ansible-runner has no types
     config.env = kept
     config.command = leashed(config.command)
     config.pexpect_timeout = POLL_SECONDS
+
+
+def _trim(raw: dict[str, Any]) -> None:
+    """Take out of an event, before it is kept, what stands elsewhere: inputs and copies of lines.
+
+    A step's input can be the whole host agent or a stage description; both lie in the run's folder.
+    """
+    result = (raw.get("event_data") or {}).get("res")
+    if isinstance(result, dict):
+        for name in ("invocation", "stdout_lines", "stderr_lines"):
+            result.pop(name, None)
 
 
 def _scrub(artifacts: Path) -> None:

@@ -32,7 +32,7 @@ from bastide.run.runner import (
     forks_for,
     run_playbook,
 )
-from bastide.run.settle import Approve, settle
+from bastide.run.settle import Approve, settle, what_is_left
 from bastide.run.summary import ApplyResult, failure_of, host_results, write_summary
 from bastide.run.wanted import Wanted
 from bastide.schema.facts import SiteFacts
@@ -122,12 +122,10 @@ class Session:
         require_fit(PreflightInputs(inputs, wanted.target, wanted.cards, int(time.time())))
         if self.cancelled.is_set():
             raise PreflightError("stopped on request; nothing was changed", code=CANCELLED)
-        begun = journals.begun_plan(order.folder)
         with interruptible():
-            settled = settle(order.plan, make_plan(inputs), begun, order.approve)
-        self._plan = settled.plan
-        self.journal.settle(settled.approved, settled.plan.digest())
-        self.tell(settled.note)
+            self._plan = settle(order.plan, make_plan(inputs), order.approve)
+        self.journal.settle((order.plan or self._plan).digest(), self._plan.digest())
+        self.tell(what_is_left(order.plan, self._plan))
         self.follower.expect({host.host: host.bytes_to_pull for host in self._plan.hosts})
         return inputs
 

@@ -1,9 +1,8 @@
-"""Which plan a run carries out: the one that was approved, if it still holds. Pure."""
+"""Which plan a run carries out: what is left, as of now, of the one that was approved. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from bastide.errors import PreflightError
 from bastide.plan.planner import is_stale
@@ -15,31 +14,15 @@ NOT_APPROVED = "BAS-5066"
 Approve = Callable[[Plan], bool]
 
 
-@dataclass(frozen=True)
-class Settled:
-    """The plan that will be carried out.
+def settle(approved: Plan | None, fresh: Plan, approve: Approve) -> Plan:
+    """Return the plan to carry out: always the fresh one, if it is what was approved.
 
-    Args:
-        plan: What is to be done, as of now.
-        approved: Digest of the plan that the operator has seen.
-        note: What the operator should know about the difference; empty if there is none.
-    """
-
-    plan: Plan
-    approved: str
-    note: str = ""
-
-
-def settle(approved: Plan | None, fresh: Plan, begun: str, approve: Approve) -> Settled:
-    """Return the plan to carry out.
-
-    A plan that was begun before may be carried out again as long as it leads to the same
-    generations: that is how a run that failed or was killed is finished by a plain second call.
+    Hosts may be on their way to what the approved plan wants, because a run was cut off or has
+    done all of it already: the fresh plan is then what is left.
 
     Args:
         approved: The plan that the operator has seen; None asks ``approve`` about the fresh one.
         fresh: A plan made just now.
-        begun: Digest of the plan that the site's newest run began; empty if there is none.
         approve: Shows a plan and returns whether to go on.
 
     Raises:
@@ -50,26 +33,21 @@ def settle(approved: Plan | None, fresh: Plan, begun: str, approve: Approve) -> 
             raise PreflightError(
                 "the plan was not approved; nothing was changed", code=NOT_APPROVED
             )
-        return Settled(fresh, fresh.digest())
+        return fresh
     reasons = is_stale(approved, fresh)
-    if not reasons:
-        return Settled(approved, approved.digest())
-    if approved.digest() == begun and same_target(approved, fresh):
-        rest = f"{fresh.changes} changes are left" if fresh.changes else "nothing is left to do"
-        note = f"this plan was begun before; it leads where it did, and {rest}"
-        return Settled(fresh, approved.digest(), note)
-    raise PreflightError(
-        "the plan is stale, nothing was changed: " + "; ".join(reasons),
-        code=STALE,
-        hint="run `bastide plan` and look at the new plan, then `bastide apply`",
-    )
+    if reasons:
+        raise PreflightError(
+            "the plan is stale, nothing was changed: " + "; ".join(reasons),
+            code=STALE,
+            hint="run `bastide plan` and look at the new plan, then `bastide apply`",
+        )
+    return fresh
 
 
-def same_target(one: Plan, other: Plan) -> bool:
-    """Return whether two plans lead every host to the same content."""
-
-    def target(plan: Plan) -> object:
-        hosts = {h.host: (h.address, h.groups, h.generation_digest) for h in plan.hosts}
-        return plan.site, plan.site_digest, plan.release, plan.bundle, hosts
-
-    return target(one) == target(other)
+def what_is_left(approved: Plan | None, fresh: Plan) -> str:
+    """Return a sentence on how much of the approved plan is left; empty if all of it is."""
+    if approved is None or approved.changes == fresh.changes:
+        return ""
+    if not fresh.changes:
+        return "all of this plan is done already; its steps are checked once more"
+    return f"{fresh.changes} of this plan's {approved.changes} changes are left to do"
