@@ -1,0 +1,247 @@
+"""Bundles from hand-made locks: real files, no network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from bastide import layout
+from bastide.bundle.build import build, make_manifest
+from bastide.bundle.lock import load_lock, save_lock
+from bastide.bundle.workshop import Workshop, public_url
+from bastide.cli.main import main
+from bastide.errors import BundleError
+from bastide.progress import SilentProgress
+from bastide.schema.artifact import Artifact, ArtifactKind, Component
+from bastide.schema.lock import Container, Download, Inline, Lock, LockEntry, Member, Origin
+from bastide.sources.cache import Cache
+from bastide.sources.fetch import Fetcher
+from bastide.store.importer import check_bundle
+from bastide.trust.verifier import DigestOnly
+
+pytestmark = pytest.mark.integration
+
+
+def digest_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def entry(name: str, content: bytes, origin: Origin,
+          kind: ArtifactKind = ArtifactKind.BINARY) -> LockEntry:  # fmt: skip
+    artifact = Artifact(
+        name=name,
+        kind=kind,
+        version="1",
+        filename=f"{name}.bin",
+        size=len(content),
+        sha256=digest_of(content),
+        platform="any",
+        licence="MIT",
+        components=(Component.BASE,),
+        source="a test",
+    )
+    return LockEntry(artifact=artifact, origin=origin)
+
+
+def make_lock(folder: Path) -> Lock:
+    """Return a lock with one artifact of each origin that needs no tools."""
+    folder.mkdir(exist_ok=True)
+    plain = folder / "plain"
+    plain.write_bytes(b"plain" * 1000)
+    wheel = folder / "x.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("pkg/inner", b"inner")
+    content = wheel.read_bytes()
+    container = Container(url=wheel.as_uri(), sha256=digest_of(content), size=len(content))
+    member = Member(container=container, path=("pkg/inner",))
+    entries = (
+        entry("inner", b"inner", member),
+        entry("plain", plain.read_bytes(), Download(url=plain.as_uri())),
+        entry("text", b"text\n", Inline(text="text\n"), ArtifactKind.CATALOGUE),
+        entry("same-bytes", b"text\n", Inline(text="text\n")),
+    )
+    return Lock(release="test-2026.11.0", target="debian12-x86_64", entries=entries)
+
+
+def workshop(folder: Path) -> Workshop:
+    return Workshop(Fetcher(Cache(folder)), SilentProgress())
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_two_builds_of_one_lock_are_equal(tmp_path: Path) -> None:
+    lock = make_lock(tmp_path / "source")
+    save_lock(lock, tmp_path / "a.lock.json")
+    first = build(lock, tmp_path / "one", workshop(tmp_path / "cache1"))
+    second = build(
+        load_lock(tmp_path / "a.lock.json"), tmp_path / "two", workshop(tmp_path / "cache2")
+    )
+    assert first.digest == second.digest
+    assert tree(tmp_path / "one") == tree(tmp_path / "two")
+    assert (first.artifacts, first.blobs) == (4, 3)
+
+
+def test_the_root_reaches_every_byte(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    summary = build(make_lock(tmp_path / "source"), out, workshop(tmp_path / "cache"))
+    result = check_bundle(out, verifier=DigestOnly(summary.digest), progress=SilentProgress())
+    assert result.bundle == summary.digest == digest_of((out / layout.BUNDLE_ROOT).read_bytes())
+
+
+def test_order_of_a_locks_entries_does_not_matter_for_the_manifest(tmp_path: Path) -> None:
+    lock = make_lock(tmp_path / "source")
+    turned = lock.replace(entries=tuple(reversed(lock.entries)))
+    assert make_manifest(turned).artifacts == make_manifest(lock).artifacts
+
+
+def test_another_bundle_is_only_replaced_on_demand(tmp_path: Path) -> None:
+    out, shop = tmp_path / "out", workshop(tmp_path / "cache")
+    lock = make_lock(tmp_path / "source")
+    build(lock, out, shop)
+    before = (out / layout.BUNDLE_ROOT).stat().st_mtime_ns
+    build(lock, out, shop)
+    assert (out / layout.BUNDLE_ROOT).stat().st_mtime_ns == before, "it was this bundle already"
+    other = lock.replace(release="test-2026.12.0")
+    with pytest.raises(BundleError, match="another bundle") as caught:
+        build(other, out, shop)
+    assert "--force" in caught.value.hint
+    assert build(other, out, shop, force=True).release == "test-2026.12.0"
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_folder_of_something_else_is_never_replaced(force: bool, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "precious").write_text("x")
+    with pytest.raises(BundleError, match="not a bundle"):
+        build(make_lock(tmp_path / "s"), out, workshop(tmp_path / "cache"), force=force)
+    assert (out / "precious").read_text() == "x"
+
+
+def test_a_damaged_cache_file_never_gets_into_a_bundle(tmp_path: Path) -> None:
+    lock, shop = make_lock(tmp_path / "source"), workshop(tmp_path / "cache")
+    build(lock, tmp_path / "one", shop)
+    damaged = shop.cache.path(digest_of(b"inner"))
+    damaged.unlink()
+    damaged.write_bytes(b"wrong")
+    with pytest.raises(BundleError, match="was damaged") as caught:
+        build(lock, tmp_path / "two", shop)
+    assert caught.value.code == "BAS-3037"
+    assert not (tmp_path / "two").exists()
+    assert [p.name for p in tmp_path.iterdir() if "partial" in p.name] == []
+    build(lock, tmp_path / "two", shop)
+    assert tree(tmp_path / "one") == tree(tmp_path / "two")
+
+
+def test_a_source_that_changed_since_the_lock_is_refused(tmp_path: Path) -> None:
+    lock = make_lock(tmp_path / "source")
+    (tmp_path / "source/plain").write_bytes(b"other" * 1000)
+    with pytest.raises(BundleError, match="not the pinned file"):
+        build(lock, tmp_path / "out", workshop(tmp_path / "cache"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_lock_that_lies_about_inline_text_is_refused(tmp_path: Path) -> None:
+    lock = Lock(
+        release="test-2026.11.0",
+        target="debian12-x86_64",
+        entries=(entry("text", b"one", Inline(text="two")),),
+    )
+    with pytest.raises(BundleError, match="another file than the lock pins"):
+        build(lock, tmp_path / "out", workshop(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"format": "bastide.lock/9"}', "\xff"])
+def test_an_unreadable_lock(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.lock.json"
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(BundleError, match="not a readable lock"):
+        load_lock(path)
+
+
+def test_credentials_do_not_get_into_a_lock() -> None:
+    url = "https://user:secret@mirror.internal:8443/simple/x.whl?a=b"
+    assert public_url(url) == "https://mirror.internal:8443/simple/x.whl?a=b"
+
+
+def test_commands_build_list_and_verify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BASTIDE_CACHE", str(tmp_path / "cache"))
+    save_lock(make_lock(tmp_path / "source"), tmp_path / "lock.json")
+    out = str(tmp_path / "out")
+    run = CliRunner()
+    built = run.invoke(
+        main, ["bundle", "build", "--lock", str(tmp_path / "lock.json"), "--out", out, "--json"]
+    )
+    assert built.exit_code == 0, built.output
+    digest = json.loads(built.stdout)["result"]["digest"]
+    listed = run.invoke(main, ["bundle", "inspect", out, "--json"])
+    names = {a["name"] for a in json.loads(listed.stdout)["result"]["artifacts"]}
+    assert names == {"inner", "plain", "text", "same-bytes"}
+    checked = run.invoke(main, ["bundle", "verify", out, "--json"])
+    assert json.loads(checked.stdout)["result"]["bundle"] == digest
+    blob = Path(out) / layout.blob_path(digest_of(b"inner"))
+    blob.unlink()
+    blob.write_bytes(b"innet")
+    bad = run.invoke(main, ["bundle", "verify", out, "--json"])
+    assert bad.exit_code == 3
+    assert digest_of(b"inner") in json.loads(bad.stdout)["error"]["problems"][0]["where"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["build", "--out", "x"],
+        ["build", "--out", "x", "--release", "starter"],
+        ["build", "--out", "x", "--lock", "LOCK", "--release", "starter"],
+        ["lock", "--out", "x", "--release", "starter"],
+        ["build", "--out", "x", "--release", "starter", "--target", "debian99"],
+    ],
+)
+def test_usage_mistakes_end_with_exit_code_2(arguments: list[str], tmp_path: Path) -> None:
+    lock = tmp_path / "lock.json"
+    save_lock(make_lock(tmp_path / "source"), lock)
+    named = [str(lock) if argument == "LOCK" else argument for argument in arguments]
+    result = CliRunner().invoke(main, ["bundle", *named, "--json"])
+    assert result.exit_code == 2, result.output
+    assert json.loads(result.stdout)["error"]["hint"]
+
+
+def _bootstrap(bundle: Path, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(bundle / layout.BUNDLE_BOOTSTRAP), str(folder), *options],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+
+
+def test_bootstrap_refuses_what_is_not_right(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    summary = build(make_lock(tmp_path / "source"), out, workshop(tmp_path / "cache"))
+    venv = tmp_path / "venv"
+    other = _bootstrap(out, venv, "--expect", "a" * 64)
+    assert (other.returncode, "bundle.json is damaged" in other.stderr) == (1, True)
+    no_uv = _bootstrap(out, venv, "--expect", summary.digest)
+    assert "carries no uv" in no_uv.stderr
+    manifest = out / layout.BUNDLE_MANIFEST
+    manifest.write_bytes(manifest.read_bytes().replace(b"plain", b"plaim"))
+    damaged = _bootstrap(out, venv)
+    assert "manifest.json is damaged" in damaged.stderr
+    assert not venv.exists()
+    venv.mkdir()
+    assert "is there already" in _bootstrap(out, venv).stderr
