@@ -30,7 +30,7 @@ def _name_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.group()
 def command() -> None:
-    r"""Rehearse on disposable, air-gapped systemd hosts.
+    """Rehearse on disposable, air-gapped systemd hosts.
 
     A lab is one to forty minimal Debian servers on this machine, each with a systemd, a disk and
     an address of its own, and a control node's network to reach them from. No route leaves it:
@@ -43,7 +43,7 @@ def command() -> None:
       bastide lab exec --host host1 -- ss -tlnp  run a command on a host
       bastide lab kill --host host1              cut a host's power; `up` boots it again
       bastide lab down                           remove it
-    """
+    """  # noqa: D301 - click wants the control character
 
 
 def _view_state(state: LabState) -> None:
@@ -132,10 +132,10 @@ def down(name: str) -> manager.Removed:
     return manager.down(layout.Home.default(), name, output.progress())
 
 
-@command.command("exec", context_settings={"ignore_unknown_options": True})
+@command.command("exec", context_settings={"allow_interspersed_args": False})
 @_name_option
 @click.option("--host", help="Run it on this host by SSH instead of on the control node.")
-@click.argument("argv", nargs=-1, type=click.UNPROCESSED)
+@click.argument("argv", nargs=-1, type=click.UNPROCESSED, metavar="[--] [COMMAND]...")
 def execute(name: str, host: str | None, argv: tuple[str, ...]) -> NoReturn:
     """Run a command on the control node, or on a host.
 
