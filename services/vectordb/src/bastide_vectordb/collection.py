@@ -83,6 +83,7 @@ class Collection:
         self.folder = folder
         self.stored = stored
         self.optimizing = False
+        self.unchecked = True  # nobody has looked yet whether its index is complete
         self.written_bytes = 0  # by writes since the last optimisation
         self.last_write = time.monotonic()
         self._channel = channel

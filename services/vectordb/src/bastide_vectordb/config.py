@@ -44,7 +44,7 @@ class Config:
         snapshots_path: Folder of the snapshots.
         keys: API keys.
         max_request_bytes: Largest request body, snapshots' uploads apart.
-        max_collections: Most collections; each is a process of some 60 MB and its data.
+        max_collections: Most collections; each is a process of its own.
         log_level: Python's name of the log level.
     """
 

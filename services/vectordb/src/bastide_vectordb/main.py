@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
@@ -53,7 +54,8 @@ def _serve(config: Config) -> int:
             timeout_graceful_shutdown=_REQUESTS_END_SECONDS,
         )
     )
-    server.run()
+    with contextlib.suppress(SystemExit):  # uvicorn's way of reporting a failed start
+        server.run()
     if app.startup_error is not None:
         raise app.startup_error
     return 0 if server.started else 1

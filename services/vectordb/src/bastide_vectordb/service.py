@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from typing import Any
 
 import orjson
 
-from bastide_vectordb import files, wire_config
+from bastide_vectordb import files, upkeep, wire_config
 from bastide_vectordb.collection import Collection
 from bastide_vectordb.config import Config
 from bastide_vectordb.errors import ApiError
@@ -25,7 +26,6 @@ _LONGEST_SECONDS = 60.0  # under constant writes: optimise this long after the l
 _RETRY_SECONDS = 600.0
 _SHUTDOWN_SECONDS = 6.0
 _INFO_SECONDS = 2.0
-_FLOAT_BYTES = 4
 _VACUUM_SHARE = 0.8
 
 
@@ -99,23 +99,20 @@ class Service:
                     _log.warning("upkeep of collection %r: %s", collection.name, error)
 
     async def _due(self, collection: Collection) -> bool:
-        threshold = wire_config.indexing_threshold_bytes(collection.stored.settings)
         now = time.monotonic()
-        last, points_then = self._optimized.get(collection.name, (0.0, 0))
-        never = collection.name not in self._optimized
-        if not threshold or last > now or not (never or collection.written_bytes):
+        last, points_then = self._optimized.setdefault(collection.name, (now, 0))
+        quiet = now - collection.last_write >= _QUIET_SECONDS
+        if last > now or not (collection.unchecked or collection.written_bytes):
             return False
-        if now - collection.last_write < _QUIET_SECONDS and now - last < _LONGEST_SECONDS:
+        if not quiet and now - last < _LONGEST_SECONDS:
             return False
         info = orjson.loads(await collection.read("info", b"", None))
-        points = info["points_count"]
-        if points < points_then * _VACUUM_SHARE:
+        if info["points_count"] < points_then * _VACUUM_SHARE:
             return True
-        sizes = wire_config.sizes(collection.stored.settings)
-        loose = points * len(sizes) - info["indexed_vectors_count"]
-        due = loose * max(sizes.values(), default=0) * _FLOAT_BYTES >= threshold
-        # A sparse or partly filled collection stays above the threshold for ever.
-        return due and (never or collection.written_bytes >= threshold)
+        settings = collection.stored.settings
+        unchecked, collection.unchecked = collection.unchecked, False
+        written = math.inf if unchecked else collection.written_bytes
+        return upkeep.index_is_due(info, settings, written, quiet=quiet)
 
     async def _optimize(self, collection: Collection) -> None:
         need = 2 * await asyncio.to_thread(files.used_bytes, collection.shard_path)

@@ -132,6 +132,8 @@ def vectors(value: Json, where: str = "vector") -> Json:
     if isinstance(value, list):
         return value
     if isinstance(value, dict):
+        if value.keys() & _INFERENCE_KEYS and "model" in value:
+            raise UnsupportedError(f"{where}: embedding of text by the database")
         return {name: one_vector(item, f"{where}.{name}") for name, item in value.items()}
     fail(where, "a vector or an object of named vectors", value)
 
