@@ -12,10 +12,11 @@ from bastide.cli.output import human_bytes, progress, reports, stdout
 from bastide.errors import ConfigError
 from bastide.layout import Home
 from bastide.store import Store
-from bastide.store.importer import ImportOptions, ImportResult, import_bundle
+from bastide.store.importer import ImportOptions, import_bundle
+from bastide.store.results import ImportResult
 from bastide.trust.verifier import DigestOnly
 
-WRONG_DIGEST_OPTION = "BAS-2004"
+WRONG_DIGEST_OPTION = "BAS-2005"
 
 
 def show(result: ImportResult) -> None:

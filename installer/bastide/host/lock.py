@@ -60,9 +60,11 @@ def read_holder(path: Path) -> LockHolder | None:
 
 
 def _write_holder(descriptor: int, holder: LockHolder | None) -> None:
-    os.ftruncate(descriptor, 0)
-    if holder is not None:
-        os.pwrite(descriptor, json.dumps(asdict(holder)).encode() + b"\n", 0)
+    # The name only serves a message: a full disk must not keep anyone from the lock.
+    with contextlib.suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        if holder is not None:
+            os.pwrite(descriptor, json.dumps(asdict(holder)).encode() + b"\n", 0)
 
 
 def _locked(path: Path) -> LockedError:

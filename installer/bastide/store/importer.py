@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,70 +18,17 @@ from bastide.errors import BundleError, Problem
 from bastide.host.files import fsync_directory
 from bastide.layout import blob_path
 from bastide.progress import Progress, Task
-from bastide.schema.artifact import Artifact, ArtifactKind, Manifest
+from bastide.store.inspection import Inspect, inspect_models
 from bastide.store.local import Store
 from bastide.store.opening import Blob, OpenBundle, damage, incomplete, open_bundle
 from bastide.store.pipeline import Pipeline
+from bastide.store.results import CheckResult, ImportResult, kind_totals
 from bastide.store.space import no_space, require_space
 from bastide.store.transfer import Job, Keep, Transfer
-from bastide.trust.verifier import RootVerifier, Trust
+from bastide.trust.verifier import RootVerifier
 
 NOT_WRITABLE = "BAS-3106"
 NOT_WHAT_IT_CLAIMS = "BAS-3109"
-
-Inspect = Callable[[Artifact, Path], Sequence[Problem]]
-
-
-@dataclass(frozen=True)
-class KindTotal:
-    """How many artifacts of one kind a bundle has, and their bytes."""
-
-    kind: ArtifactKind
-    artifacts: int
-    size: int
-
-
-@dataclass(frozen=True)
-class CheckResult:
-    """A bundle that is whole: every file is there, none is extra, every digest is right."""
-
-    bundle: str
-    release: str
-    target: str
-    trust: Trust
-    kinds: tuple[KindTotal, ...]
-    bytes_read: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class ImportResult:
-    """A bundle that is in the store.
-
-    Args:
-        bundle: Its digest.
-        release: The release that it carries.
-        target: What it was built for.
-        trust: What is known about its origin.
-        kinds: Its artifacts by kind.
-        bytes_copied: Read from the bundle and written to the store.
-        bytes_continued: Found in the store, left by an import that was interrupted half-way
-            through a blob.
-        bytes_present: Of blobs that the store had whole.
-        seconds: How long it took.
-        store: The store's folder.
-    """
-
-    bundle: str
-    release: str
-    target: str
-    trust: Trust
-    kinds: tuple[KindTotal, ...]
-    bytes_copied: int
-    bytes_continued: int
-    bytes_present: int
-    seconds: float
-    store: Path
 
 
 @dataclass(frozen=True)
@@ -90,18 +37,31 @@ class ImportOptions:
 
     Args:
         recheck: Read the blobs again that the store has already, and replace damaged ones.
-        inspect: Looks into a verified artifact and returns where it is not what it claims to be.
+        inspect: Looks into verified artifacts and returns where they are not what they claim.
     """
 
     recheck: bool = False
-    inspect: Inspect | None = None
+    inspect: Inspect = inspect_models
 
 
-def check_bundle(bundle_dir: Path, *, verifier: RootVerifier, progress: Progress) -> CheckResult:
+def check_bundle(
+    bundle_dir: Path,
+    *,
+    verifier: RootVerifier,
+    progress: Progress,
+    inspect: Inspect = inspect_models,
+) -> CheckResult:
     """Return what the bundle is, after reading every byte of it; copies nothing.
 
+    Args:
+        bundle_dir: The bundle's folder.
+        verifier: Decides whether its root may be believed.
+        progress: Told of every byte read.
+        inspect: Looks into verified artifacts and returns where they are not what they claim.
+
     Raises:
-        BundleError: Files are missing, damaged or extra; all of them are named.
+        BundleError: Files are missing, damaged or extra (all of them are named), or an artifact
+            is not what it claims.
         TrustError: The verifier refuses the bundle.
     """
     started = time.monotonic()
@@ -110,6 +70,7 @@ def check_bundle(bundle_dir: Path, *, verifier: RootVerifier, progress: Progress
     with progress.task("check", total=total) as task:
         transfers = _run([(blob, _job(bundle, blob)) for blob in bundle.blobs], task)
     _refuse_damaged(bundle, transfers)
+    _refuse_lies(bundle, inspect(bundle.manifest, lambda sha256: bundle_dir / blob_path(sha256)))
     root = bundle.verified.root
     return CheckResult(
         bundle=bundle.verified.digest,
@@ -157,7 +118,7 @@ def import_bundle(
         documents = (len(content) for content in bundle.documents.values())
         require_space(store, [(b.sha256, b.size) for b in missing], documents)
         transfers = _copy(bundle, store, missing, progress)
-        _inspect(bundle, store, options.inspect)
+        _refuse_lies(bundle, options.inspect(bundle.manifest, store.blob))
         store.record(bundle.documents, bundle.verified.trust, now)
     continued = sum(transfer.resumed for transfer in transfers)
     return ImportResult(
@@ -172,12 +133,6 @@ def import_bundle(
         seconds=time.monotonic() - started,
         store=store.root,
     )
-
-
-def kind_totals(manifest: Manifest) -> tuple[KindTotal, ...]:
-    """Return number and size of a manifest's artifacts by kind, leaving out kinds it has not."""
-    found = ((kind, manifest.of_kind(kind)) for kind in ArtifactKind)
-    return tuple(KindTotal(k, len(a), sum(one.size for one in a)) for k, a in found if a)
 
 
 def _job(bundle: OpenBundle, blob: Blob, keep: Keep | None = None) -> Job:
@@ -280,18 +235,12 @@ def _refuse_damaged(bundle: OpenBundle, transfers: list[Transfer]) -> None:
         raise incomplete(bundle.folder, sorted(problems, key=lambda problem: problem.where))
 
 
-def _inspect(bundle: OpenBundle, store: Store, inspect: Inspect | None) -> None:
-    if inspect is None:
-        return
-    problems = [
-        problem
-        for artifact in bundle.manifest.artifacts
-        for problem in inspect(artifact, store.blob(artifact.sha256))
-    ]
+def _refuse_lies(bundle: OpenBundle, problems: list[Problem]) -> None:
     if problems:
         raise BundleError(
             f"the bundle at {bundle.folder} holds artifacts that are not what they claim to be",
             code=NOT_WHAT_IT_CLAIMS,
-            hint="tell the builder: these files came so from their source; nothing was imported",
+            hint="tell the builder: these files came so from their source, copying them again "
+            "does not help",
             problems=tuple(problems),
         )

@@ -19,7 +19,8 @@ from bastide.errors import BundleError, Problem
 from bastide.layout import BUNDLE_LOCK, BUNDLE_MANIFEST, BUNDLE_ROOT, blob_path
 from bastide.schema.artifact import Artifact, Manifest, RootEntry
 from bastide.store.local import IMPORT_RECORD
-from bastide.store.tree import NOT_A_BUNDLE, Tree, printable, scan
+from bastide.store.tree import NOT_A_BUNDLE, Tree, scan
+from bastide.trust.text import printable
 from bastide.trust.verifier import SIZE_LIMIT, RootVerifier, VerifiedRoot, field_problems
 
 INCOMPLETE = "BAS-3103"

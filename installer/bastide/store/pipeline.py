@@ -88,7 +88,7 @@ class Stage:
                 self._through(transfer)
                 continue
             try:
-                if not transfer.stopped:
+                if transfer.store_error is None:
                     self._work(transfer, block)
             except OSError as error:
                 transfer.store_error = error

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from bastide.errors import BundleError, Problem
+from bastide.trust.text import printable
 
 NOT_A_BUNDLE = "BAS-3101"
 KINDS = (
@@ -17,11 +18,6 @@ KINDS = (
     (stat.S_ISBLK, "block device"),
     (stat.S_ISCHR, "character device"),
 )
-
-
-def printable(text: str) -> str:
-    """Return ``text`` with everything escaped that a terminal could take for a command."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,14 @@ from bastide.errors import BundleError, Problem, TrustError
 from bastide.layout import BUNDLE_ROOT
 from bastide.schema.artifact import BundleRoot
 from bastide.schema.base import Value
+from bastide.trust.text import printable
 
 NO_ROOT = "BAS-3102"
 OTHER_DIGEST = "BAS-4001"
 FORMAT = "bastide.bundle/1"
 SIZE_LIMIT = 2**63 - 1  # larger than any file system holds; keeps arithmetic and messages sane
+
+PROBLEM_LIMIT = 50  # findings shown of one document
 
 ReadFile = Callable[[str], bytes | None]
 
@@ -97,10 +100,16 @@ def parse_root(content: bytes) -> BundleRoot:
 
 def field_problems(error: ValidationError) -> tuple[Problem, ...]:
     """Return pydantic's findings as problems, one a field, without the offending input."""
-    return tuple(
-        Problem(".".join(str(part) for part in found["loc"]) or "document", found["msg"][:200])
-        for found in error.errors(include_url=False, include_context=False, include_input=False)
-    )
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    problems = [_field_problem(item["loc"], item["msg"]) for item in found[:PROBLEM_LIMIT]]
+    if len(found) > PROBLEM_LIMIT:
+        problems.append(Problem("document", f"has {len(found) - PROBLEM_LIMIT} further mistakes"))
+    return tuple(problems)
+
+
+def _field_problem(location: tuple[int | str, ...], message: str) -> Problem:
+    where = ".".join(str(part) for part in location) or "document"
+    return Problem(printable(where[:200]), printable(message[:200]))
 
 
 def _unreadable(what: str, *, hint: str = "", problems: tuple[Problem, ...] = ()) -> BundleError:
