@@ -149,7 +149,8 @@ def generation(paths: Paths, description: JsonObject) -> JsonObject:
     record = read_json(target / "generation.json")
     if record and record.get("digest") == description["digest"]:
         drifted = _repair(paths, description, target, record)
-        return {"changed": bool(drifted), "generation": number, "repaired": drifted}
+        live = current_number(paths) == number and not drifted
+        return {"changed": bool(drifted), "generation": number, "live": live}
     if current_number(paths) == number:
         raise AgentError(
             "BAS-6064",
@@ -164,7 +165,7 @@ def generation(paths: Paths, description: JsonObject) -> JsonObject:
     record = _record(number, description, files)
     write_atomic(target / "generation.json", (json.dumps(record, indent=2) + "\n").encode())
     fsync_directory(paths.generations)
-    return {"changed": True, "generation": number, "repaired": []}
+    return {"changed": True, "generation": number, "live": False}
 
 
 def _record(number: int, description: JsonObject, files: dict[str, str]) -> JsonObject:
