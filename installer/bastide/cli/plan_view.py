@@ -50,7 +50,8 @@ def totals(plan: Plan) -> str:
     parts = [f"{n} {one if n == 1 else many}" for n, one, many in counts if n]
     size = sum(pull.size for pull in pulls)
     fetched = f" ({human_bytes(size)})" if size else ""
-    hosts = f"{len(changing)} of {len(plan.hosts)} hosts"
+    total = len(plan.hosts)
+    hosts = f"{len(changing)} of {total} {'host' if total == 1 else 'hosts'}"
     if pulls:
         parts[0] += fetched
     return f"{hosts} would change: {', '.join(parts)}."
@@ -97,5 +98,6 @@ def _pulls(pulls: tuple[Pull, ...]) -> Iterator[Line]:
     for pull in groups.pop("models", []):
         yield f"  fetch       + model {pull.name}, {human_bytes(pull.size)}", "green"
     for kind, members in groups.items():
+        what = members[0].name if len(members) == 1 else f"{len(members)} {kind}"
         size = human_bytes(sum(pull.size for pull in members))
-        yield f"  fetch       + {len(members)} {kind}, {size}", "green"
+        yield f"  fetch       + {what}, {size}", "green"
