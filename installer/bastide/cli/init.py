@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from bastide.cli.output import reports, stdout
 from bastide.errors import ConfigError
 from bastide.host.network import source_address
 from bastide.lab import state as lab_state
+from bastide.lab.spec import DEFAULT_NAME
 from bastide.layout import Home, SiteFolder
 from bastide.schema.artifact import ArtifactKind
 from bastide.schema.loading import load_yaml
@@ -23,6 +25,8 @@ from bastide.site import proposal
 from bastide.site.codes import HOST_OPTION, NOT_IMPORTED
 from bastide.site.create import CreatedSite, create_site
 from bastide.store.local import Store
+
+_LAB = os.environ.get("BASTIDE_LAB") or DEFAULT_NAME
 
 
 def _view(result: CreatedSite) -> None:
@@ -46,7 +50,7 @@ def _view(result: CreatedSite) -> None:
               help="A machine of the site, repeated for each. Groups: llm, embeddings, vectordb, "
               "gateway. Without groups the first host does everything and further ones do llm "
               "and embeddings.")  # fmt: skip
-@click.option("--lab", "lab", is_flag=False, flag_value="lab", default=None, metavar="[NAME]",
+@click.option("--lab", "lab", is_flag=False, flag_value=_LAB, default=None, metavar="[NAME]",
               help="Take hosts, key and control address from the lab of this name.")  # fmt: skip
 @click.option("--name", help="The site's name; the lab's or the folder's if not given.")
 @click.option("--release", default="starter", show_default=True, help="Release to run.")

@@ -24,6 +24,8 @@ def _name_option(function: Callable[..., Any]) -> Callable[..., Any]:
         "--name",
         default=DEFAULT_NAME,
         show_default=True,
+        envvar="BASTIDE_LAB",
+        show_envvar=True,
         help="Which lab; several live side by side and never see each other.",
     )(function)
 

@@ -1,0 +1,226 @@
+"""The README's commands, in its order, on a real host without a route out; then what can go wrong.
+
+The tests of this file share one site and run in order: an installation is too long to repeat.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+ROOT = Path(__file__).resolve().parents[2]
+LAB = "firstlight"
+
+
+def readme_commands() -> list[str]:
+    """Return the lines of the README's marked block, comments left out."""
+    marked = re.search(
+        r"<!-- the e2e test runs this block -->\n```sh\n(.*?)```",
+        (ROOT / "README.md").read_text(),
+        re.DOTALL,
+    )
+    assert marked
+    return [line for line in marked[1].splitlines() if line and not line.startswith("#")]
+
+
+class Operator:
+    """Somebody who types commands in an empty folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.site = folder / "site"
+        self.env = {**os.environ, "BASTIDE_HOME": str(folder / "home"), "BASTIDE_LAB": LAB}
+
+    def types(
+        self, line: str, *, expect: int | None = 0, timeout: float = 3000
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a shell line; fail with all that it said if its exit code is not ``expect``."""
+        done = subprocess.run(
+            ["bash", "-c", line],
+            check=False,
+            cwd=self.folder,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        if expect is not None:
+            assert done.returncode == expect, f"$ {line}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def asks(self, line: str, *, expect: int = 0) -> dict[str, Any]:
+        """Run ``bastide …  --json`` in the lab's control node; return the envelope."""
+        done = self.types(f"bastide lab exec -- bastide {line} --site site --json", expect=expect)
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return answer
+
+    def on_host(self, command: str, *, expect: int | None = 0) -> str:
+        """Run a shell command on the host; return what it printed."""
+        done = self.types(f"bastide lab exec --host host1 -- {command}", expect=expect)
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def operator(lab_tools: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:  # noqa: ARG001
+    operator = Operator(tmp_path_factory.mktemp("firstlight"))
+    operator.types("bastide lab down")
+    yield operator
+    operator.types("bastide lab down")
+
+
+def test_the_readme_leads_to_a_proved_answer(operator: Operator) -> None:
+    for line in readme_commands():
+        operator.types(line)
+    report = json.loads((operator.site / "reports/latest/report.json").read_text())
+    assert report["first_answer"]["answer"]
+    page = (operator.site / "reports/latest/report.html").read_text()
+    assert not re.search(r"""(src|href)=["']https?:""", page)
+
+
+def test_the_host_has_no_route_out(operator: Operator) -> None:
+    assert "default" not in operator.on_host("ip route")
+
+
+def test_a_second_apply_changes_nothing_and_is_fast(operator: Operator) -> None:
+    first = json.loads(next((operator.site / "runs").glob("*/summary.json")).read_text())
+    again = operator.asks("apply --yes")["result"]
+    assert sum(host["changed"] for host in again["hosts"]) == 0
+    # A ratio of the same machine, not a speed; the benchmark holds it to 15 %.
+    assert again["seconds"] < first["seconds"] * 0.5
+    assert operator.asks("plan")["result"]["changes"] == 0
+
+
+def test_no_secret_is_in_the_run_folders_or_the_process_list(operator: Operator) -> None:
+    key = operator.asks("keys show")["result"]["key"]
+    for path in operator.site.rglob("*"):
+        if path.is_file():
+            assert key.encode() not in path.read_bytes(), path
+    assert key not in operator.on_host("ps -ef")
+    assert key not in operator.on_host("journalctl --no-pager -o cat -b")
+
+
+def test_a_changed_site_restarts_only_what_it_touches(operator: Operator) -> None:
+    config = operator.site / "site.yaml"
+    before = config.read_text()
+    config.write_text(before.replace("queue_seconds: 30", "queue_seconds: 31"))
+    assert config.read_text() != before
+    plan = operator.asks("plan")["result"]
+    units = {unit["name"] for host in plan["plan"]["hosts"] for unit in host["units"]}
+    assert units == {"bastide-gateway.service"}
+    operator.asks("apply --yes")
+
+
+def test_a_stale_plan_is_refused_and_says_what_changed(operator: Operator) -> None:
+    config = operator.site / "site.yaml"
+    config.write_text(config.read_text().replace("queue_seconds: 31", "queue_seconds: 30"))
+    operator.asks("plan")
+    config.write_text(config.read_text().replace("queue_seconds: 30", "queue_seconds: 33"))
+    answer = operator.types(
+        "bastide lab exec -- bastide apply site/plan.json --site site --yes --json", expect=5
+    )
+    assert json.loads(answer.stdout)["error"]["code"].startswith("BAS-50")
+    config.write_text(config.read_text().replace("queue_seconds: 33", "queue_seconds: 31"))
+
+
+def test_drift_is_seen_and_mended(operator: Operator) -> None:
+    operator.on_host("sed -i s/maxconn/maxconn\\ / /opt/bastide/current/etc/haproxy.cfg")
+    plan = operator.asks("plan")["result"]
+    assert any("haproxy.cfg" in each for host in plan["plan"]["hosts"] for each in host["drift"])
+    operator.asks("apply --yes")
+    assert operator.asks("plan")["result"]["changes"] == 0
+
+
+@pytest.mark.parametrize("seconds", [3.0, 8.0, 14.0])
+def test_a_killed_apply_is_completed_by_a_plain_rerun(operator: Operator, seconds: float) -> None:
+    """Removes the generation, so that each apply has all of its work to do."""
+    operator.on_host("rm -rf /opt/bastide/generations /opt/bastide/current")
+    with subprocess.Popen(
+        ["bash", "-c", "exec bastide lab exec -- bastide apply --site site --yes"],
+        cwd=operator.folder,
+        env=operator.env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        time.sleep(seconds)  # where the kill falls is the point of the test, not its correctness
+        os.killpg(process.pid, signal.SIGKILL)
+    operator.asks("apply --yes")
+    answer = operator.asks("plan")["result"]
+    assert answer["changes"] == 0
+
+
+def test_a_power_cut_loses_nothing(operator: Operator) -> None:
+    operator.types("bastide lab kill --host host1")
+    answer = operator.asks("preflight", expect=5)
+    assert "host1" in json.dumps(answer["error"])
+    operator.types("bastide lab up")
+    operator.asks("verify")
+
+
+def test_a_port_that_is_taken_is_named_with_its_process(operator: Operator) -> None:
+    operator.on_host("systemctl stop bastide-gateway")
+    operator.on_host("systemd-run --unit squatter python3 -m http.server 8443")
+    try:
+        answer = operator.asks("preflight", expect=5)
+        text = json.dumps(answer["error"])
+        assert "8443" in text
+        assert "squatter" in text
+    finally:
+        operator.on_host("systemctl stop squatter")
+        operator.on_host("systemctl start bastide-gateway")
+
+
+def test_a_host_that_refuses_the_key_says_so(operator: Operator, tmp_path: Path) -> None:
+    key = tmp_path / "other"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    config = operator.site / "site.yaml"
+    before = config.read_text()
+    config.write_text(re.sub(r"private_key: .*", f"private_key: {key}", before))
+    try:
+        answer = operator.asks("preflight", expect=5)
+        assert "key" in json.dumps(answer["error"])
+    finally:
+        config.write_text(before)
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "word"),
+    [("ID=debian", "ID=slackware", "slackware"), ('VERSION_ID="12"', 'VERSION_ID="11"', "11")],
+)
+def test_another_distribution_is_refused(
+    operator: Operator, was: str, becomes: str, word: str
+) -> None:
+    operator.on_host(f"sed -i 's/^{was}/{becomes}/' /usr/lib/os-release")
+    try:
+        answer = operator.asks("preflight", expect=5)
+        assert word in json.dumps(answer["error"])
+    finally:
+        operator.on_host(f"sed -i 's/^{becomes}/{was}/' /usr/lib/os-release")
+
+
+def test_too_little_memory_is_refused_with_the_figures(operator: Operator) -> None:
+    config = operator.site / "site.yaml"
+    before = config.read_text()
+    config.write_text(before.replace("parallel: 8", "parallel: 256").replace(
+        "context_tokens: 2048", "context_tokens: 200000"))  # fmt: skip
+    try:
+        answer = operator.asks("preflight", expect=5)
+        assert "memory" in json.dumps(answer["error"])
+    finally:
+        config.write_text(before)
+
+
+def test_the_site_is_good_after_all_that(operator: Operator) -> None:
+    operator.asks("apply --yes")
+    operator.asks("verify")
