@@ -49,6 +49,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+# From the hosts outward to what people see; files are named after the areas.
+ORDER = ("identity", "services", "network", "files", "models", "air_gap", "tls", "keys", "chat")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the checks into the order in which a reader wants to know; the first answer is last."""
+
+    def place(item: pytest.Item) -> tuple[bool, int]:
+        area = item.path.stem.removeprefix("test_")
+        return area == "first_answer", ORDER.index(area) if area in ORDER else len(ORDER)
+
+    items.sort(key=place)
+
+
 # --- what is expected ------------------------------------------------------------------------
 @pytest.fixture(scope="session")
 def expected(pytestconfig: pytest.Config) -> Expectations:

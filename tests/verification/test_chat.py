@@ -61,8 +61,8 @@ def test_chat_answers(expected: Expectations, chat: openai.OpenAI, saw: Saw) -> 
     """A question gets an answer, with its count of tokens"""
     answer = chat.chat.completions.create(
         model=expected.chat_model,
-        messages=[{"role": "user", "content": "What is the capital of France?"}],
-        max_tokens=24,
+        messages=[{"role": "user", "content": "Name three things that a water pump needs."}],
+        max_tokens=32,
         temperature=0,
     )
     text = answer.choices[0].message.content or ""
@@ -71,7 +71,7 @@ def test_chat_answers(expected: Expectations, chat: openai.OpenAI, saw: Saw) -> 
     assert answer.choices[0].finish_reason in {"stop", "length"}
     assert answer.usage is not None
     assert answer.usage.prompt_tokens > 0
-    assert 0 < answer.usage.completion_tokens <= 24
+    assert 0 < answer.usage.completion_tokens <= 32
 
 
 def test_chat_streams(

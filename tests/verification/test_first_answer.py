@@ -27,6 +27,7 @@ BATCH = 10  # passages in one request
 TOP = 3
 ENOUGH = 18  # of 20 questions must find their passage among the first three
 TOKENS = 64
+BUDGET = 10.0  # s for the answers that are information only; a slow machine gives fewer of them
 FIRST = "Q01"  # the question that is shown, and whose answer must state its fact
 
 Record = Callable[[str, object], None]
@@ -181,32 +182,35 @@ def test_questions_find_their_passage(
     hits = len(ranks) - ranks.count(None)
     saw(f"{hits} of {len(ranks)} among the first {TOP}, {ranks.count(1)} in the first place")
     measured("hit_rate", f"Right passage among the first {TOP}", hits / len(ranks) * 100, "%")
-    passages = [each[0][0] for each in nearest]
-    answers = _answers(library, passages)
-    for question, rank, (answer, has_fact) in zip(QUESTIONS, ranks, answers, strict=True):
+    answers = _answers(library, [each[0][0] for each in nearest])
+    for question, rank, answer in zip(QUESTIONS, ranks, answers, strict=True):
         record = {
             "question": question.question,
             "expected_passage": question.passage,
             "rank": rank,
             "answer": answer,
-            "has_fact": has_fact,
+            "has_fact": answer is not None and question.stated_in(answer),
         }
         record_property("question", json.dumps(record))
-    stated = sum(has_fact for _, has_fact in answers)
+    given = [(q, a) for q, a in zip(QUESTIONS, answers, strict=True) if a is not None]
+    stated = sum(question.stated_in(answer) for question, answer in given)
     # Not a gate: how well a model reads is its own affair; that it answers is the site's.
-    measured("answers_with_fact", "Answers that state the fact", stated / len(answers) * 100, "%")
-    empty = [q.id for q, (answer, _) in zip(QUESTIONS, answers, strict=True) if not answer]
+    saw(f"{stated} of {len(given)} answers state the passage's fact")
+    measured("answers_with_fact", "Answers that state the fact", stated / len(given) * 100, "%")
+    empty = [question.id for question, answer in given if not answer]
     assert hits >= ENOUGH, f"expected {ENOUGH} of {len(ranks)}, found {hits}"
     assert not empty, f"no answer to {', '.join(empty)}"
 
 
-def _answers(library: Library, passages: list[Passage]) -> list[tuple[str, bool]]:
-    """Ask all questions, as many at once as the site answers at once."""
+def _answers(library: Library, passages: list[Passage]) -> list[str | None]:
+    """Ask the questions, as many at once as the site answers at once; None: no time was left."""
+    deadline = time.monotonic() + BUDGET
 
-    def ask(pair: tuple[Question, Passage]) -> tuple[str, bool]:
+    def ask(pair: tuple[Question, Passage]) -> str | None:
         question, passage = pair
-        answer = _stream(library, _prompt(passage, question.question))[0]
-        return answer, question.stated_in(answer)
+        if time.monotonic() > deadline:
+            return None
+        return _stream(library, _prompt(passage, question.question))[0]
 
     with ThreadPoolExecutor(min(library.expected.parallel, 8)) as pool:
         return list(pool.map(ask, zip(QUESTIONS, passages, strict=True)))

@@ -14,12 +14,13 @@ pytestmark = pytest.mark.area("Identity")
 
 def test_host_knows_its_release(machine: Machine, expected: Expectations, saw: Saw) -> None:
     """The host carries the record of the expected release and models"""
-    text = machine.host.check_output("cat /etc/bastide/release.json")
-    record = json.loads(text)
-    release = record["release"]
-    found = f"{release['name']}-{release['version']}"
+    record = json.loads(machine.host.check_output("cat /etc/bastide/release.json"))
+    found = f"{record['name']}-{record['version']}"
     saw(f"release {found}")
     assert found == expected.release, f"expected {expected.release}, found {found}"
+    recorded = {model["sha256"] for model in record["models"].values()}
+    missing = [each.name for each in machine.expected.models if each.sha256 not in recorded]
+    assert not missing, f"the record does not name {', '.join(missing)}"
 
 
 def test_host_knows_its_place(machine: Machine, expected: Expectations, saw: Saw) -> None:
@@ -37,9 +38,12 @@ def test_host_knows_where_it_came_from(machine: Machine) -> None:
     assert "upgrade" in manifest.content_string
 
 
-def test_one_generation_is_current(machine: Machine, saw: Saw) -> None:
-    """A complete generation is current"""
+def test_one_generation_is_current(machine: Machine, expected: Expectations, saw: Saw) -> None:
+    """A complete generation is current, made from the expected bundle"""
     target = machine.host.check_output("readlink -f /opt/bastide/current")
     record = json.loads(machine.host.check_output("cat %s", f"{target}/generation.json"))
     saw(f"generation {record['number']}")
     assert target == f"/opt/bastide/generations/{record['number']}"
+    assert record["bundle"] == expected.bundle, (
+        f"expected a generation of bundle {expected.bundle}, found one of {record['bundle']}"
+    )

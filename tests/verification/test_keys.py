@@ -30,7 +30,7 @@ QDRANT_ROUTES = (("GET", "/vectordb/collections"), ("PUT", "/vectordb/collection
 def _answers(web: httpx.Client, routes: tuple[tuple[str, str], ...]) -> list[tuple[str, Any]]:
     found = []
     for method, path in routes:
-        for headers in (EMPTY, WRONG, {"api-key": "bst_wrong"}, {"Authorization": "Bearer "}):
+        for headers in (EMPTY, WRONG, {"api-key": "bst_wrong"}, {"Authorization": "Basic eDp4"}):
             body: dict[str, str] | None = None if method == "GET" else {}
             answer = web.request(method, path, headers=headers, json=body)
             found.append((f"{method} {path} with {headers or 'no key'}", answer))

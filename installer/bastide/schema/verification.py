@@ -40,7 +40,7 @@ class QuestionResult(Value):
     question: str
     expected_passage: str = Field(description="Id of the passage that has the answer.")
     rank: int | None = Field(description="Its place among the retrieved ones; None: not there.")
-    answer: str = ""
+    answer: str | None = Field(default=None, description="None: no time was left to ask.")
     has_fact: bool = Field(default=False, description="Whether the answer states the right fact.")
 
 
