@@ -101,6 +101,7 @@ def build_environment(paths: Paths, description: JsonObject, target: Path) -> No
     interpreter = str(target / "venv/bin/python")
     options = ["--offline", "--no-index", "--find-links", str(farm), "--python", interpreter]
     _uv(paths, binary, "pip", "install", "--quiet", *options, "-r", str(requirements))
+    (target / "venv/.lock").unlink(missing_ok=True)  # uv leaves it writable by everyone
     shutil.rmtree(farm)
 
 
