@@ -7,7 +7,7 @@ user name ``{{ lookup('pipe', …) }}`` stays a strange user name.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from bastide.schema.site import Group, Site
 
 BAD_PATH = "BAS-2063"
 PYTHON = "/usr/bin/python3"
+CHANGING = "changing"
 
 _HEADER = "# Written by bastide for one run; the site's own description is site.yaml.\n"
 
@@ -77,6 +78,7 @@ def inventory(
     site_root: Path,
     variables: Mapping[str, Any],
     host_variables: Mapping[str, Mapping[str, Any]],
+    changing: Iterable[str] = (),
 ) -> bytes:
     """Return the inventory as YAML.
 
@@ -85,6 +87,7 @@ def inventory(
         site_root: The folder of ``site.yaml``, to which its paths are relative.
         variables: Variables of all hosts, beside those of the connection.
         host_variables: Variables of single hosts, by host name.
+        changing: The hosts of the group ``changing``: those for which the plan has changes.
 
     Raises:
         ConfigError: A path cannot be handed to ssh.
@@ -98,13 +101,13 @@ def inventory(
         }
         for name, host in site.hosts.items()
     }
+    groups = {str(group): site.hosts_in(group) for group in Group} | {CHANGING: tuple(changing)}
     document = {
         "all": {
             "vars": _tagged({**_connection(site, site_root), **variables}),
             "hosts": {name: _tagged(values) for name, values in hosts.items()},
             "children": {
-                str(group): {"hosts": {name: {} for name in site.hosts_in(group)}}
-                for group in Group
+                name: {"hosts": dict.fromkeys(members)} for name, members in groups.items()
             },
         }
     }

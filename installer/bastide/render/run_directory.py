@@ -116,7 +116,8 @@ def _inventory(folder: RunFolder, contents: RunContents) -> bytes:
             "bastide_units": list(stage["units"]),
             "bastide_os_packages": list(stage["os_packages"]),
         }
-    return inventory(contents.site, contents.site_root, variables, hosts)
+    changing = [host.host for host in contents.plan.hosts if host.changes]
+    return inventory(contents.site, contents.site_root, variables, hosts, changing)
 
 
 def copy_playbooks(folder: RunFolder, source: Path | None = None) -> None:
