@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bastide.bundle.engines import LocalWheel, build_engine, build_own, link_wheels
@@ -60,6 +60,7 @@ class _Resolver:
     release: Release
     target: Target
     local: Path
+    answers: dict[tuple[str, ...], tuple[IndexFile, ...]] = field(default_factory=dict)
 
     def needed(self) -> list[_Needed]:
         """Return each wheel once, with all components that need it."""
@@ -85,7 +86,10 @@ class _Resolver:
         if not requirements:
             return ()
         constraints = [*self.release.constraints, *agreed]
-        return resolve_wheels(requirements, constraints, self.target, self.local)
+        key = (*requirements, "", *constraints)
+        if key not in self.answers:
+            self.answers[key] = resolve_wheels(requirements, constraints, self.target, self.local)
+        return self.answers[key]
 
 
 def _fetched(

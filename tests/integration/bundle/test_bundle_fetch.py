@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import random
-import sys
 import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
+from bundle_loopback import Script, serve
 
 from bastide.progress import SilentProgress
 from bastide.sources.cache import Cache
 from bastide.sources.fetch import Fetcher, FetchError, Patience, Pin
 
 pytestmark = pytest.mark.integration
-
-_spec = importlib.util.spec_from_file_location(
-    "bundle_loopback", Path(__file__).with_name("loopback.py")
-)
-assert _spec is not None
-assert _spec.loader is not None
-loopback: Any = importlib.util.module_from_spec(_spec)
-sys.modules[_spec.name] = loopback
-_spec.loader.exec_module(loopback)
-Script, serve = loopback.Script, loopback.serve
 
 CONTENT = random.Random(1).randbytes(3_000_000)  # noqa: S311 - test data
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
