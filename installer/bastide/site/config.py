@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import math
 import re
 import textwrap
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -103,4 +104,4 @@ def _scalar(value: Any) -> str:  # noqa: ANN401 - any scalar
     text = str(value.value) if isinstance(value, Enum) else str(value)
     if _PLAIN.fullmatch(text) and text.lower() not in _NOT_TEXT:
         return text
-    return json.dumps(text)  # a JSON string is a YAML string
+    return yaml.safe_dump(text, default_style='"', width=math.inf).rstrip("\n")
