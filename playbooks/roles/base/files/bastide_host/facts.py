@@ -177,6 +177,7 @@ def facts(paths: Paths) -> JsonObject:
         "artifacts": _sizes(paths.state / "artifacts", "sha256/*/*"),
         "generation": number,
         "generation_digest": generation.get("digest"),
+        "release": generation.get("release", ""),
         "contents": generation.get("contents", {}),
         "newest_generation": max(numbers, default=0),
         "files": tree_files(paths.current, generation.get("files", {})),

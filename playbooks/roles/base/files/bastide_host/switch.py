@@ -125,7 +125,10 @@ def switch(paths: Paths, description: JsonObject) -> JsonObject:
         if (target / "etc" / name).exists():
             changed |= link_atomic(paths.etc / name, f"/opt/bastide/current/etc/{name}")
     changed |= _link_units(paths, description["units"])
-    restart = units_to_restart(paths, description["units"], unit_states(paths))
+    # The plan may know of more, such as a library that a service has loaded.
+    planned = set(description.get("restart", ())) & set(description["units"])
+    running_otherwise = units_to_restart(paths, description["units"], unit_states(paths))
+    restart = sorted(planned.union(running_otherwise))
     if changed or stopped or restart:
         run(["systemctl", "daemon-reload"], timeout=60)
     return {"changed": bool(changed or stopped), "restart": restart, "stopped": stopped}
