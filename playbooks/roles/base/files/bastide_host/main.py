@@ -30,6 +30,11 @@ def _description(argument: str) -> JsonObject:
     return value
 
 
+def _own_text() -> str | None:
+    """Return this program's text if its starter kept it in ``program``, as install.yml does."""
+    return getattr(sys.modules["__main__"], "program", None)
+
+
 def _stage_command(paths: Paths, options: argparse.Namespace) -> JsonObject:
     token = paths.run / "depot_token" if options.token_file is None else options.token_file
     authority = paths.etc / "ca.pem" if options.ca is None else options.ca
@@ -45,7 +50,7 @@ _READ_ONLY: dict[str, Command] = {
     "health": lambda paths, options: health(paths, options.units, options.seconds),
 }
 _CHANGING: dict[str, Command] = {
-    "prepare": lambda paths, _options: prepare(paths),
+    "prepare": lambda paths, _options: prepare(paths, _own_text()),
     "secrets": lambda paths, options: write_secrets(
         paths, json.load(sys.stdin), options.groups.split(",")
     ),

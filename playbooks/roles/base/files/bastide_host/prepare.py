@@ -62,11 +62,19 @@ def set_sources_aside(paths: Paths) -> list[str]:
     return moved
 
 
-def prepare(paths: Paths) -> JsonObject:
-    """Make the host ready to take artifacts: folders, and no internet sources."""
+def prepare(paths: Paths, program: str | None) -> JsonObject:
+    """Make the host ready to take artifacts: folders, no internet sources, the agent itself.
+
+    Args:
+        paths: The host's paths.
+        program: The agent's own text, to be kept for the later commands; None if unknown.
+    """
     folders = make_folders(paths)
     moved = set_sources_aside(paths)
-    return {"changed": bool(folders or moved), "folders": folders, "sources_aside": moved}
+    agent = paths.opt / "bin" / "bastide_host.py"
+    kept = program is not None and write_atomic(agent, program.encode(), 0o755)
+    changed = bool(folders or moved or kept)
+    return {"changed": changed, "folders": folders, "sources_aside": moved, "agent": kept}
 
 
 _SECRET_FILES = (  # name in the input, file, mode, groups that get it (empty: every host)

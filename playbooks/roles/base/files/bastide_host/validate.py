@@ -48,13 +48,13 @@ def _ask(paths: Paths, config: Path, argv: list[str]) -> None:
         )
 
 
-def _check_model(paths: Paths, target: Path, config: Path) -> None:
+def _check_model(_paths: Paths, target: Path, config: Path) -> None:
     model = (read_json(config) or {}).get("model")
     if not isinstance(model, dict):
         return  # not a model server's configuration
     path = target / PurePosixPath(model["path"]).relative_to("/opt/bastide/current")
     magic = b""
-    with contextlib.suppress(OSError), paths.at(str(path.readlink())).open("rb") as stream:
+    with contextlib.suppress(OSError), path.open("rb") as stream:
         magic = stream.read(4)
     if magic != b"GGUF":
         raise AgentError(
