@@ -122,8 +122,10 @@ def _answers(home: Home, directory: Path, options: dict[str, Any]) -> proposal.A
         or (lab.control_address if lab else _own_address(hosts)),
         ssh=Ssh(
             user=options["ssh_user"] or (lab.ssh_user if lab else "root"),
-            private_key=options["ssh_key"] or (str(lab.ssh_private_key) if lab else default_key),
-            known_hosts=options["known_hosts"] or (str(lab.known_hosts) if lab else default_known),
+            private_key=_path(options["ssh_key"])
+            or (str(lab.ssh_private_key) if lab else default_key),
+            known_hosts=_path(options["known_hosts"])
+            or (str(lab.known_hosts) if lab else default_known),
         ),
         models=proposal.choose_models(release, carried, options["llm"], options["embeddings"]),
         gateway_name=options["gateway_name"],

@@ -117,7 +117,8 @@ def affected(needs: HostNeeds, facts: HostFacts) -> frozenset[str]:
         return frozenset(needs.units)
     found: set[str] = set()
     for change in files(needs, facts):
-        found |= needs.affected_by_file(change.path)
+        if change.action != "remove":  # who read it has a changed file of its own
+            found |= needs.affected_by_file(change.path)
     changing = {change.name for change in packages(needs, facts)}
     wanted = needs.contents
     for artifact in needs.artifacts:
