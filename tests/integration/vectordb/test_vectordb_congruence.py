@@ -12,7 +12,7 @@ import uuid
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 from qdrant_client import QdrantClient, models
 
@@ -25,6 +25,16 @@ SIZE = 4
 WORDS = ["pump", "valve", "pump room", "Fire", "feuer größe"]
 DAYS = ["2024-01-01T00:00:00Z", "2024-06-01T12:30:00Z", "2025-02-03T00:00:00+02:00"]
 FIELDS = ["word", "n", "x", "flag", "day", "tags", "deep.n", "list[].n"]
+
+INDEXES = {
+    "word": "keyword",
+    "tags": "keyword",
+    "n": "integer",
+    "list[].n": "integer",
+    "x": "float",
+    "day": "datetime",
+    "flag": "bool",
+}
 
 numbers = st.integers(-3, 3)
 floats = st.sampled_from([-1.5, -1.0, 0.0, 0.5, 2.25])
@@ -52,9 +62,9 @@ point_lists = st.lists(points, max_size=25, unique_by=lambda p: p.id)
 
 
 def bounds(values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    return st.fixed_dictionaries({}, optional={k: values for k in ("gt", "gte", "lt", "lte")}).filter(
-        bool
-    )
+    return st.fixed_dictionaries(
+        {}, optional={k: values for k in ("gt", "gte", "lt", "lte")}
+    ).filter(bool)
 
 
 def field(key: str, **condition: Any) -> models.FieldCondition:
@@ -70,10 +80,12 @@ matches = st.one_of(
     st.builds(lambda v: field("list[].n", match=models.MatchValue(value=v)), numbers),
     st.builds(lambda v: field("flag", match=models.MatchValue(value=v)), st.booleans()),
     st.builds(
-        lambda v: field("word", match=models.MatchAny(any=v)), st.lists(words, min_size=1, max_size=3)
+        lambda v: field("word", match=models.MatchAny(any=v)),
+        st.lists(words, min_size=1, max_size=3),
     ),
     st.builds(
-        lambda v: field("n", match=models.MatchAny(any=v)), st.lists(numbers, min_size=1, max_size=3)
+        lambda v: field("n", match=models.MatchAny(any=v)),
+        st.lists(numbers, min_size=1, max_size=3),
     ),
     st.builds(
         lambda v: field("word", match=models.MatchExcept(**{"except": v})),
@@ -141,31 +153,36 @@ class Twins:
 
     def __init__(self, server: Any, distance: models.Distance, *, indexed: bool) -> None:
         self.name = f"t-{uuid.uuid4().hex}"
+        self._vectors = models.VectorParams(size=SIZE, distance=distance)
         self.real: QdrantClient = server.client()
-        self.local = QdrantClient(":memory:")
-        for client in (self.real, self.local):
-            client.create_collection(self.name, models.VectorParams(size=SIZE, distance=distance))
+        self.real.create_collection(self.name, self._vectors)
         if indexed:
-            kinds = {"word": "keyword", "n": "integer", "x": "float", "day": "datetime", "flag": "bool"}
-            for key, kind in {**kinds, "tags": "keyword", "list[].n": "integer"}.items():
+            for key, kind in INDEXES.items():
                 self.real.create_payload_index(self.name, key, kind)
+        self.local = QdrantClient(":memory:")
+
+    def fill(self, data: list[models.PointStruct]) -> None:
+        """Start anew: the service's collection is emptied, not made again, to save time."""
+        self.real.delete(self.name, models.Filter())
+        assert self.real.count(self.name).count == 0
+        self.local = QdrantClient(":memory:")
+        self.local.create_collection(self.name, self._vectors)
+        if data:
+            self.both("upsert", data)
 
     def both(self, method: str, *args: Any, **options: Any) -> tuple[Any, Any]:
-        return tuple(
-            getattr(client, method)(self.name, *args, **options) for client in (self.real, self.local)
-        )  # type: ignore[return-value]
+        real = getattr(self.real, method)(self.name, *args, **options)
+        return real, getattr(self.local, method)(self.name, *args, **options)
 
     def stored(self) -> tuple[Any, Any]:
         real, local = self.both("scroll", limit=1000, with_payload=True, with_vectors=True)
-        return [by_id(side[0]) for side in (real, local)]  # type: ignore[return-value]
-
-    def close(self) -> None:
-        self.real.delete_collection(self.name)
+        return by_id(real[0]), by_id(local[0])
 
 
-@pytest.fixture(params=[False, True], ids=["plain", "indexed"])
-def indexed(request: pytest.FixtureRequest) -> bool:
-    return bool(request.param)
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "indexed"])
+def twins(request: pytest.FixtureRequest, shared: Any) -> dict[models.Distance, Twins]:
+    """Twins for each distance."""
+    return {d: Twins(shared, d, indexed=request.param) for d in models.Distance}
 
 
 def rounded(vector: Any) -> Any:
@@ -191,8 +208,9 @@ def assert_same_hits(real: list[Any], local: list[Any], everything: dict[Any, fl
 
 
 RELAXED = settings(
-    max_examples=30,
+    max_examples=25,
     deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # each step is some real HTTP requests
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
@@ -205,11 +223,10 @@ RELAXED = settings(
     fields=selectors,
 )
 def test_filters_scroll_and_count(
-    shared: Any, indexed: bool, data: Any, asked: Any, page: int, fields: Any
+    twins: Any, data: Any, asked: Any, page: int, fields: Any
 ) -> None:
-    twins = Twins(shared, models.Distance.COSINE, indexed=indexed)
-    if data:
-        twins.both("upsert", data)
+    twins = twins[models.Distance.COSINE]
+    twins.fill(data)
     real, local = twins.stored()
     assert real == local
     for condition in asked:
@@ -229,7 +246,6 @@ def test_filters_scroll_and_count(
             if offset is None:
                 break
         assert [r.id for r in walked] == [r.id for r in real[0]]
-    twins.close()
 
 
 @RELAXED
@@ -243,11 +259,9 @@ def test_filters_scroll_and_count(
     ),
     by=st.data(),
 )
-def test_nearest(
-    shared: Any, indexed: bool, data: Any, distance: Any, asked: Any, by: st.DataObject
-) -> None:
-    twins = Twins(shared, distance, indexed=indexed)
-    twins.both("upsert", data)
+def test_nearest(twins: Any, data: Any, distance: Any, asked: Any, by: st.DataObject) -> None:
+    twins = twins[distance]
+    twins.fill(data)
     for vector, condition, limit, offset, fields in asked:
         query = by.draw(st.just(vector) | st.sampled_from([p.id for p in data]))
         note(f"{query} {condition!r} {limit} {offset}")
@@ -271,7 +285,6 @@ def test_nearest(
             threshold = (ranked[middle - 1] + ranked[middle]) / 2 if middle else ranked[0] - 1
             real, local = twins.both("query_points", **options, score_threshold=threshold)
             assert_same_hits(real.points, local.points, scores)
-    twins.close()
 
 
 operations = st.one_of(
@@ -291,13 +304,11 @@ operations = st.one_of(
 
 @RELAXED
 @given(data=point_lists, changes=st.lists(operations, min_size=1, max_size=8))
-def test_changes(shared: Any, indexed: bool, data: Any, changes: Any) -> None:
-    twins = Twins(shared, models.Distance.DOT, indexed=indexed)
-    if data:
-        twins.both("upsert", data)
+def test_changes(twins: Any, data: Any, changes: Any) -> None:
+    twins = twins[models.Distance.DOT]
+    twins.fill(data)
     for name, *arguments in changes:
         note(f"{name} {arguments!r}")
         twins.both(name, *arguments)
         real, local = twins.stored()
         assert real == local
-    twins.close()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, cast
 
 import qdrant_edge as edge
 
@@ -106,7 +107,28 @@ def _match(data: Json, where: str) -> Json:
     return _MATCH[kind](value, f"{where}.{kind}")
 
 
-def _match_value(value: Json, where: str) -> Json:
+class _Bool:
+    """A truth value that Edge takes for one.
+
+    Edge tries integers before truth values, and Python's ``True`` is an integer: it would be
+    compared with 1. Numpy's type is none, and this is all of it that Edge looks at.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: bool) -> None:  # noqa: FBT001 - the value itself
+        self._value = value
+
+    def __bool__(self) -> bool:
+        return self._value
+
+
+_Bool.__module__, _Bool.__name__, _Bool.__qualname__ = "numpy", "bool_", "bool_"
+
+
+def _match_value(value: Json, where: str) -> EdgeValue:
+    if isinstance(value, bool):
+        return edge.MatchValue(cast("bool", _Bool(value)))
     if not isinstance(value, (str, int)) or (
         type(value) is int and not -(1 << 63) <= value < 1 << 63
     ):
@@ -131,12 +153,36 @@ _MATCH: dict[str, _Reader] = {
 }
 
 
-def _range(data: Json, where: str) -> Json:
+def _tightest(bounds: dict[str, Json], order: Callable[[Json], Json]) -> dict[str, Json]:
+    """At most one bound a side: of two, an index of Edge's would look at one only."""
+    out = dict(bounds)
+    for strict, loose, sign in (("gt", "gte", 1), ("lt", "lte", -1)):
+        if strict in out and loose in out:
+            one, other = order(out[strict]), order(out[loose])
+            stricter = one >= other if sign > 0 else one <= other
+            del out[loose if stricter else strict]
+    return out
+
+
+def _instant(text: str) -> datetime:
+    """A date-time for comparison; without a zone it is UTC, as Qdrant reads it."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise BadRequestError(
+            f"range: expected an RFC 3339 date-time, got {text[:40]!r}"
+        ) from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _range(data: Json, where: str) -> EdgeValue:
     known_keys(data, _BOUNDS, where)
     bounds = {name: value for name, value in data.items() if value is not None}
     if any(isinstance(value, str) for value in bounds.values()):
-        return edge.RangeDateTime(**{k: string(v, f"{where}.{k}") for k, v in bounds.items()})
-    return edge.RangeFloat(**{k: number(v, f"{where}.{k}") for k, v in bounds.items()})
+        texts = {name: string(value, f"{where}.{name}") for name, value in bounds.items()}
+        return edge.RangeDateTime(**_tightest(texts, _instant))
+    numbers = {name: number(value, f"{where}.{name}") for name, value in bounds.items()}
+    return edge.RangeFloat(**_tightest(numbers, lambda value: value))
 
 
 def _values_count(data: Json, where: str) -> Json:
