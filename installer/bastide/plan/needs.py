@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from bastide import layout
 from bastide.errors import ConfigError
+from bastide.layout import HOST_ARTIFACTS, blob_path, host_model
 from bastide.plan.inputs import TreeDigest
 from bastide.schema.artifact import Artifact, ArtifactKind, Component, Manifest
 from bastide.schema.site import Group, Site
@@ -124,13 +124,13 @@ def generation_digest(needs: HostNeeds) -> str:
 def destination(artifact: Artifact) -> str:
     """Return where an artifact's blob lies on a host, as an absolute path."""
     if artifact.kind is ArtifactKind.MODEL:
-        return str(layout.host_model(artifact.sha256))
+        return str(host_model(artifact.sha256))
     return blob_destination(artifact.sha256)
 
 
 def blob_destination(sha256: str) -> str:
     """Return where any blob but a model lies on a host, as an absolute path."""
-    return str(layout.HOST_ARTIFACTS / layout.blob_path(sha256))
+    return str(HOST_ARTIFACTS / blob_path(sha256))
 
 
 def _is_unit(path: str) -> bool:
