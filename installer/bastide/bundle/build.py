@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from bastide.host.files import fsync_directory
 from bastide.progress import Task
 from bastide.schema.artifact import BundleRoot, Manifest, RootEntry
 from bastide.schema.lock import Lock
+from bastide.sources.scratch import scratch
 
 BLOCK = 1 << 20
 
@@ -66,17 +66,28 @@ def build(lock: Lock, out: Path, workshop: Workshop, *, force: bool = False) -> 
         return summarise(out, root, manifest)
     _require_free(out, force=force)
     obtain_all(lock, workshop)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.parent / f".{out.name}.{secrets.token_hex(4)}.partial"
     try:
-        _write(temporary, manifest, {**documents, layout.BUNDLE_ROOT: root.canonical()}, workshop)
+        _publish(out, manifest, {**documents, layout.BUNDLE_ROOT: root.canonical()}, workshop)
+    except OSError as error:
+        raise BundleError(
+            f"the bundle cannot be written to {out}: {error.strerror} "
+            f"(it has {root.blob_bytes} bytes of blobs)",
+            code="BAS-3038",
+            hint="make room or choose another folder, and run the command again",
+        ) from error
+    return summarise(out, root, manifest)
+
+
+def _publish(
+    out: Path, manifest: Manifest, documents: dict[str, bytes], workshop: Workshop
+) -> None:
+    with scratch(out.parent, f".{out.name}.partial-") as temporary:
+        _write(temporary, manifest, documents, workshop)
+        temporary.chmod(0o755)
         if out.exists():
             shutil.rmtree(out)
         temporary.rename(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     fsync_directory(out.parent)
-    return summarise(out, root, manifest)
 
 
 def make_manifest(lock: Lock) -> Manifest:
@@ -149,7 +160,6 @@ def _require_free(out: Path, *, force: bool) -> None:
 def _write(
     folder: Path, manifest: Manifest, documents: dict[str, bytes], workshop: Workshop
 ) -> None:
-    folder.mkdir()
     blobs = {artifact.sha256: artifact.filename for artifact in manifest.artifacts}
     total = sum({a.sha256: a.size for a in manifest.artifacts}.values())
     with workshop.progress.task("write the bundle", total=total) as task:

@@ -16,9 +16,10 @@ from bastide.schema.lock import Built, Container, LockEntry, Member
 from bastide.schema.release import Engine, Release
 from bastide.schema.target import Target
 from bastide.sources import llama_wheel, own_wheels
-from bastide.sources.archive import scratch, sdist_member
+from bastide.sources.archive import sdist_member
 from bastide.sources.fetch import Pin
 from bastide.sources.index import find_file
+from bastide.sources.scratch import scratch
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,9 @@ def build_engine(engine: Engine, target: Target, workshop: Workshop) -> LocalWhe
         known = json.loads(note.read_text())
         if workshop.cache.has(known["sha256"]):
             return LocalWheel(known["filename"], known["sha256"], origin)
-    with scratch(workshop.cache) as folder:
+    with scratch(workshop.cache.root) as folder:
         workshop.progress.note(f"build {engine.requirement} from source; this happens once")
-        wheel = llama_wheel.build_wheel(sdist, Path(folder), workshop.progress, glibc=target.glibc)
+        wheel = llama_wheel.build_wheel(sdist, folder, workshop.progress, glibc=target.glibc)
         built = _keep(wheel, origin, workshop)
     note.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(note, json.dumps({"filename": built.filename, "sha256": built.sha256}).encode())
@@ -102,8 +103,8 @@ def build_own(distribution: str, workshop: Workshop) -> LocalWheel | None:
     source = own_wheels.source_of(distribution)
     if source is None:
         return None
-    with scratch(workshop.cache) as folder:
-        wheel = own_wheels.build_own_wheel(source, Path(folder))
+    with scratch(workshop.cache.root) as folder:
+        wheel = own_wheels.build_own_wheel(source, folder)
         return _keep(wheel, Built(recipe=own_wheels.RECIPE), workshop)
 
 

@@ -19,9 +19,9 @@ from bastide.schema.artifact import Artifact, ArtifactKind, Component
 from bastide.schema.lock import Download, Inline, Lock, LockEntry
 from bastide.schema.release import Release
 from bastide.schema.target import Target
-from bastide.sources.archive import scratch
 from bastide.sources.debian import DebFile, DebianSolver, deb_licence
 from bastide.sources.fetch import Pin
+from bastide.sources.scratch import scratch
 
 PACKAGE_INDEX = "os-packages-index"
 
@@ -83,8 +83,8 @@ def _model_entries(catalogue: Catalogue, release: Release, workshop: Workshop) -
 
 def _os_entries(release: Release, target: Target, workshop: Workshop) -> list[LockEntry]:
     workshop.progress.note(f"resolve OS packages for {target.name}")
-    with scratch(workshop.cache) as folder:
-        solver = DebianSolver(target, Path(folder))
+    with scratch(workshop.cache.root) as folder:
+        solver = DebianSolver(target, folder)
         needs: dict[DebFile, tuple[Component, ...]] = {}
         for component in HOST_COMPONENTS:
             for deb in solver.closure(release.components[component].os_packages):

@@ -9,9 +9,10 @@ from bastide.errors import BundleError, Problem
 from bastide.schema.gguf_check import check_gguf
 from bastide.schema.lock import Container, Converted, Download, Member
 from bastide.schema.model_card import IndexSource, ModelCard, Source
-from bastide.sources.archive import scratch, unpack_flat_zip, zip_member
+from bastide.sources.archive import unpack_flat_zip, zip_member
 from bastide.sources.convert import bert_gguf
 from bastide.sources.places import pin_of
+from bastide.sources.scratch import scratch
 
 ModelOrigin = Download | Member | Converted
 
@@ -82,8 +83,8 @@ def convert_model(
     if cache.has(card.file.sha256):
         return origin
     digest, _ = zip_member(cache.path(container.sha256), member, cache)
-    with scratch(cache) as folder:
-        unpacked, output = Path(folder) / "model", Path(folder) / card.file.name
+    with scratch(cache.root) as folder:
+        unpacked, output = folder / "model", folder / card.file.name
         unpack_flat_zip(cache.path(digest), unpacked)
         workshop.progress.note(f"convert {card.title} to GGUF {card.quantisation}")
         bert_gguf.convert(unpacked, output, _identity(card))

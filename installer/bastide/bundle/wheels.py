@@ -13,9 +13,9 @@ from bastide.schema.artifact import Artifact, ArtifactKind, Component
 from bastide.schema.lock import Built, Download, LockEntry
 from bastide.schema.release import Release
 from bastide.schema.target import Target
-from bastide.sources.archive import scratch
 from bastide.sources.fetch import Pin
 from bastide.sources.index import IndexFile, resolve_wheels, wheel_licence
+from bastide.sources.scratch import scratch
 
 HOST_COMPONENTS = (
     Component.BASE, Component.LLM, Component.EMBEDDINGS, Component.VECTORDB, Component.GATEWAY,
@@ -32,9 +32,9 @@ def wheel_entries(release: Release, target: Target, workshop: Workshop) -> list[
         BundleError: There is no answer, or a wheel cannot be had.
     """
     local = _local_wheels(release, target, workshop)
-    with scratch(workshop.cache) as folder:
-        link_wheels(local, Path(folder), workshop)
-        resolver = _Resolver(release, target, Path(folder))
+    with scratch(workshop.cache.root) as folder:
+        link_wheels(local, folder, workshop)
+        resolver = _Resolver(release, target, folder)
         workshop.progress.note("resolve Python packages")
         needed = resolver.needed()
     return _fetched(needed, {w.filename: w for w in local.values()}, target, workshop)

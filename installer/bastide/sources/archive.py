@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tarfile
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -80,9 +79,3 @@ def _absent(archive: Path, path: str) -> BundleError:
         code="BAS-3032",
         hint="correct the path in the catalogue",
     )
-
-
-def scratch(cache: Cache) -> tempfile.TemporaryDirectory[str]:
-    """Return a temporary folder on the cache's file system, removed at the end of a block."""
-    cache.root.mkdir(parents=True, exist_ok=True)
-    return tempfile.TemporaryDirectory(prefix="work-", dir=cache.root)

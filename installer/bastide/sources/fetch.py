@@ -7,6 +7,7 @@ survives a kill, is hashed while it is written, and becomes visible in the cache
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import http.client
 import os
@@ -25,13 +26,12 @@ from bastide.progress import Task
 from bastide.sources.cache import BLOCK, Cache
 
 RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
-CODES = {"unreachable": "BAS-3010", "digest": "BAS-3011", "html": "BAS-3012", "refused": "BAS-3013"}
 
 
 class FetchError(BundleError):
     """A file could not be had, or is not the one that was pinned."""
 
-    default_code = CODES["unreachable"]
+    default_code = "BAS-3010"
 
 
 class _TryAgainError(Exception):
@@ -165,7 +165,13 @@ class _Download:
         except (OSError, http.client.HTTPException) as error:
             if self.pin.url.startswith("file:"):
                 raise FetchError(
-                    f"{self.pin.url} cannot be read: {_reason(error)}", code=CODES["refused"]
+                    f"{self.pin.url} cannot be read: {_reason(error)}", code="BAS-3013"
+                ) from error
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise FetchError(
+                    f"no room for {self.pin.label} in {self.partial.parent}",
+                    code="BAS-3014",
+                    hint="make room, or move the cache: BASTIDE_CACHE=DIR; a new run resumes",
                 ) from error
             raise _TryAgainError(_reason(error)) from error
 
@@ -258,7 +264,7 @@ def _refusal(pin: Pin, have: int, error: urllib.error.HTTPError) -> Exception:
         return _RangeError("the server has fewer bytes than an earlier try has left")
     return FetchError(
         f"{pin.url}: the server answered {error.code} {error.reason}",
-        code=CODES["refused"],
+        code="BAS-3013",
         hint="check the address in the catalogue, and this machine's access to it",
     )
 
@@ -268,7 +274,7 @@ def _refuse_web_page(pin: Pin, content_type: str, first: bytes) -> None:
     if content_type.startswith("text/html") or start.startswith((b"<!doctype html", b"<html")):
         raise FetchError(
             f"{pin.url} sent a web page where {pin.label} should be",
-            code=CODES["html"],
+            code="BAS-3012",
             hint="a proxy's or login page, most likely: open the address in a browser to see it",
         )
 
@@ -277,7 +283,7 @@ def _wrong_content(pin: Pin, sha256: str, size: int) -> FetchError:
     expected = f"SHA-256 {pin.sha256}" + ("" if pin.size is None else f" and {pin.size} bytes")
     return FetchError(
         f"{pin.url} is not the pinned file: expected {expected}; got {sha256} and {size} bytes",
-        code=CODES["digest"],
+        code="BAS-3011",
         hint="the source has changed or something on the way rewrites files; nothing was kept",
     )
 

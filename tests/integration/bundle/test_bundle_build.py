@@ -245,3 +245,11 @@ def test_bootstrap_refuses_what_is_not_right(tmp_path: Path) -> None:
     assert not venv.exists()
     venv.mkdir()
     assert "is there already" in _bootstrap(out, venv).stderr
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    blocked = tmp_path / "blocked"
+    blocked.write_text("a file, not a folder")
+    with pytest.raises(BundleError, match="cannot be written") as caught:
+        build(make_lock(tmp_path / "s"), blocked / "out", workshop(tmp_path / "cache"))
+    assert caught.value.code == "BAS-3038"

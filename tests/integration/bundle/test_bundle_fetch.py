@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import random
 import threading
@@ -12,7 +13,7 @@ from bundle_loopback import Script, serve
 
 from bastide.progress import SilentProgress
 from bastide.sources.cache import Cache
-from bastide.sources.fetch import Fetcher, FetchError, Patience, Pin
+from bastide.sources.fetch import Fetcher, FetchError, Patience, Pin, _Download
 
 pytestmark = pytest.mark.integration
 
@@ -228,3 +229,17 @@ def test_an_empty_file(tmp_path: Path) -> None:
 def test_silent_progress_will_do(tmp_path: Path) -> None:
     with serve(Script(CONTENT)) as url, SilentProgress().task("x") as task:
         Fetcher(Cache(tmp_path)).fetch(Pin(url, DIGEST), task)
+
+
+def test_a_full_disk_is_not_the_networks_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(_Download, "_append", full)
+    script = Script(CONTENT)
+    with serve(script) as url, pytest.raises(FetchError, match="no room") as caught:
+        fetch(url, tmp_path)
+    assert caught.value.code == "BAS-3014"
+    assert len(script.requests) == 1
