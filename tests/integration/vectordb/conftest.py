@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,10 +68,11 @@ class Server:
             assert self.process is not None
             assert self.process.poll() is None, self.log()
             try:
-                with urllib.request.urlopen(f"{self.url}/readyz", timeout=5):
+                if httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200:
                     return
-            except OSError:  # not listening yet, or 503
-                time.sleep(0.05)
+            except httpx.HTTPError:  # not listening yet
+                pass
+            time.sleep(0.05)
         raise AssertionError(self.log())
 
     def log(self) -> str:

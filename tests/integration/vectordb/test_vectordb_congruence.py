@@ -1,8 +1,8 @@
 """The same qdrant-client calls give the same results here and in the client's own local mode.
 
-Local mode is a model of Qdrant in Python, right in most and wrong in some: where it is known to
-differ from Qdrant's server, the generated data avoids the case, and the difference stands in
-``KNOWN_DIFFERENCES`` with a test of its own that shows what the service does.
+Local mode is a model of Qdrant in Python, right in most and wrong in some. Where it differs from
+Qdrant's engine, the generated data avoids the case, and a ``test_unlike_local_mode_…`` at the end
+shows what the service does.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 from qdrant_client import QdrantClient, models
+from qdrant_client.http.exceptions import UnexpectedResponse
 
 pytestmark = [
     pytest.mark.integration,
@@ -63,7 +64,7 @@ point_lists = st.lists(points, max_size=25, unique_by=lambda p: p.id)
 
 def bounds(values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries(
-        {}, optional={k: values for k in ("gt", "gte", "lt", "lte")}
+        {}, optional=dict.fromkeys(("gt", "gte", "lt", "lte"), values)
     ).filter(bool)
 
 
@@ -104,8 +105,14 @@ ranges = st.one_of(
     ),
 )
 others = st.one_of(
-    st.builds(lambda k: models.IsEmptyCondition(is_empty=models.PayloadField(key=k)), st.sampled_from(FIELDS[:7])),
-    st.builds(lambda k: models.IsNullCondition(is_null=models.PayloadField(key=k)), st.sampled_from(FIELDS[:7])),
+    st.builds(
+        lambda k: models.IsEmptyCondition(is_empty=models.PayloadField(key=k)),
+        st.sampled_from(FIELDS[:7]),
+    ),
+    st.builds(
+        lambda k: models.IsNullCondition(is_null=models.PayloadField(key=k)),
+        st.sampled_from(FIELDS[:7]),
+    ),
     st.builds(lambda v: models.HasIdCondition(has_id=v), st.lists(ids, max_size=6)),
     st.builds(
         lambda n, w: models.NestedCondition(
@@ -122,7 +129,7 @@ others = st.one_of(
         numbers,
         words,
     ),
-)  # fmt: skip
+)
 leaves = st.one_of(matches, ranges, others)
 
 
@@ -135,8 +142,11 @@ def filters_of(conditions: st.SearchStrategy[Any]) -> st.SearchStrategy[models.F
     )
     return st.builds(
         lambda a, b, c, d: models.Filter(must=a, should=b, must_not=c, min_should=d),
-        clause, clause, clause, minimum,
-    )  # fmt: skip
+        clause,
+        clause,
+        clause,
+        minimum,
+    )
 
 
 filters = st.none() | filters_of(leaves | filters_of(leaves))
@@ -288,18 +298,22 @@ def test_nearest(twins: Any, data: Any, distance: Any, asked: Any, by: st.DataOb
 
 
 operations = st.one_of(
-    st.tuples(st.just("upsert"), st.lists(points, min_size=1, max_size=4, unique_by=lambda p: p.id)),
+    st.tuples(
+        st.just("upsert"), st.lists(points, min_size=1, max_size=4, unique_by=lambda p: p.id)
+    ),
     st.tuples(st.just("delete"), st.lists(ids, min_size=1, max_size=4) | filters.filter(bool)),
     st.tuples(
         st.sampled_from(["set_payload", "overwrite_payload"]), payloads, filters.filter(bool)
     ),
     st.tuples(
         st.just("delete_payload"),
-        st.lists(st.sampled_from(["word", "n", "deep.n", "tags", "list[].n"]), min_size=1, max_size=2),
+        st.lists(
+            st.sampled_from(["word", "n", "deep.n", "tags", "list[].n"]), min_size=1, max_size=2
+        ),
         filters.filter(bool),
     ),
     st.tuples(st.just("clear_payload"), filters.filter(bool)),
-)  # fmt: skip
+)
 
 
 @RELAXED
@@ -312,3 +326,42 @@ def test_changes(twins: Any, data: Any, changes: Any) -> None:
         twins.both(name, *arguments)
         real, local = twins.stored()
         assert real == local
+
+
+def points_of(client: QdrantClient, name: str) -> dict[Any, Any]:
+    return by_id(client.scroll(name, limit=100, with_vectors=True)[0])
+
+
+def test_unlike_local_mode_payload_of_a_missing_point_is_an_error(twins: Any) -> None:
+    """Qdrant answers 404 and still changes the points that exist; local mode says nothing."""
+    pair = twins[models.Distance.DOT]
+    pair.fill([models.PointStruct(id=1, vector=[1.0, 0, 0, 0], payload={})])
+    pair.local.set_payload(pair.name, {"a": 1}, points=[1, 99])
+    with pytest.raises(UnexpectedResponse) as missing:
+        pair.real.set_payload(pair.name, {"a": 1}, points=[1, 99])
+    assert missing.value.status_code == 404
+    assert points_of(pair.real, pair.name) == points_of(pair.local, pair.name)
+
+
+def test_unlike_local_mode_ordering_needs_an_index(twins: Any) -> None:
+    """Qdrant orders by indexed fields only; local mode by any."""
+    pair = twins[models.Distance.DOT]
+    pair.fill([models.PointStruct(id=1, vector=[1.0, 0, 0, 0], payload={"free": 1})])
+    assert pair.local.scroll(pair.name, order_by="free")[0]
+    with pytest.raises(UnexpectedResponse) as refused:
+        pair.real.scroll(pair.name, order_by="free")
+    assert refused.value.status_code == 400
+    assert b"index" in refused.value.content
+
+
+def test_unlike_local_mode_a_bad_point_leaves_the_batch_unwritten(twins: Any) -> None:
+    """Both refuse; here nothing of the batch is stored."""
+    pair = twins[models.Distance.DOT]
+    pair.fill([])
+    batch = [
+        models.PointStruct(id=1, vector=[1.0, 0, 0, 0]),
+        models.PointStruct(id=2, vector=[1.0, 0]),
+    ]
+    with pytest.raises(UnexpectedResponse):
+        pair.real.upsert(pair.name, batch)
+    assert pair.real.count(pair.name).count == 0

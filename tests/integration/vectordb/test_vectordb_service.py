@@ -155,7 +155,7 @@ def test_sparse_and_hybrid_queries(shared: Any) -> None:
 def test_queries_by_id_groups_batch_and_facet(shared: Any, name: str) -> None:
     client = shared.client()
     by_id = client.query_points(name, query=1, limit=10).points
-    assert [p.id for p in by_id][0] == 3
+    assert by_id[0].id == 3
     assert 1 not in [p.id for p in by_id]
     groups = client.query_points_groups(
         name, group_by="tenant", query=[3, 2, 1], limit=2, group_size=2, with_payload=["n"]
@@ -207,18 +207,54 @@ def test_batch_update_and_legacy_search(shared: Any, name: str) -> None:
     [
         ("PUT", "points", {"points": [{"id": 5, "vector": [1, 2]}]}, 400, "expected dim: 3, got 2"),
         ("PUT", "points", {"points": [{"id": -5, "vector": [1, 2, 3]}]}, 400, "points[0].id"),
-        ("PUT", "points", {"points": [{"id": 5, "vector": {"x": [1]}}]}, 400, "Not existing vector"),
-        ("PUT", "points", {"points": [{"id": 5, "vector": {"text": "hi", "model": "m"}}]}, 400, "embedding"),
-        ("PUT", "points", {"points": [{"id": 5, "vector": ["a", 2, 3]}]}, 400, "value not accepted"),
+        (
+            "PUT",
+            "points",
+            {"points": [{"id": 5, "vector": {"x": [1]}}]},
+            400,
+            "Not existing vector",
+        ),
+        (
+            "PUT",
+            "points",
+            {"points": [{"id": 5, "vector": {"text": "hi", "model": "m"}}]},
+            400,
+            "embedding",
+        ),
+        (
+            "PUT",
+            "points",
+            {"points": [{"id": 5, "vector": ["a", 2, 3]}]},
+            400,
+            "value not accepted",
+        ),
         ("POST", "points/query", {"query": [1, 2, 3], "limitt": 3}, 400, "limitt"),
         ("POST", "points/query", {"query": [1, 2]}, 400, "expected dim: 3"),
         ("POST", "points/query", {"query": [1, 2, 3], "limit": 0}, 400, "limit"),
         ("POST", "points/query", {"query": {"formula": {"sum": []}}}, 400, "not supported"),
-        ("POST", "points/query", {"query": 1, "lookup_from": {"collection": "x"}}, 400, "lookup_from"),
-        ("POST", "points/count", {"filter": {"must": [{"key": "a", "match": {"value": 1.5}}]}}, 400, "match.value"),
+        (
+            "POST",
+            "points/query",
+            {"query": 1, "lookup_from": {"collection": "x"}},
+            400,
+            "lookup_from",
+        ),
+        (
+            "POST",
+            "points/count",
+            {"filter": {"must": [{"key": "a", "match": {"value": 1.5}}]}},
+            400,
+            "match.value",
+        ),
         ("POST", "points/scroll", {"order_by": "n"}, 400, "No range index"),
         ("PUT", "index", {"field_name": "a", "field_schema": "colour"}, 400, "keyword"),
-        ("POST", "points/payload", {"payload": {"a": 1}, "points": [77]}, 404, "No point with id 77"),
+        (
+            "POST",
+            "points/payload",
+            {"payload": {"a": 1}, "points": [77]},
+            404,
+            "No point with id 77",
+        ),
         ("GET", "points/77", None, 404, "77"),
         ("POST", "points/recommend", {}, 400, "not supported"),
         ("GET", "cluster", None, 400, "not supported"),
@@ -229,7 +265,7 @@ def test_batch_update_and_legacy_search(shared: Any, name: str) -> None:
         ("POST", "points/nonsense", {}, 405, "takes GET"),
         ("POST", "nonsense/and/more", {}, 404, "served are"),
     ],
-)  # fmt: skip
+)
 def test_bad_requests_say_what_is_wrong(  # noqa: PLR0917 - one row a case
     shared: Any, name: str, method: str, path: str, body: object, status: int, says: str
 ) -> None:

@@ -22,6 +22,7 @@ class _Part:
         self._value = b""
         self._wanted = False
         self.found = False
+        self.ended = False
 
     def on_part_begin(self) -> None:
         self._name = self._value = b""
@@ -44,6 +45,9 @@ class _Part:
         if self._wanted:
             self._file.write(memoryview(data)[start:end])
 
+    def on_end(self) -> None:
+        self.ended = True
+
     def close(self) -> None:
         self._file.close()
 
@@ -59,7 +63,14 @@ async def save(content_type: bytes, chunks: AsyncIterator[bytes], path: Path) ->
     if kind != b"multipart/form-data" or not boundary:
         raise BadRequestError("expected multipart/form-data with a file named snapshot")
     part = _Part(path)
-    names = ("on_part_begin", "on_header_field", "on_header_value", "on_header_end", "on_part_data")
+    names = (
+        "on_part_begin",
+        "on_header_field",
+        "on_header_value",
+        "on_header_end",
+        "on_part_data",
+        "on_end",
+    )
     try:
         parser = MultipartParser(boundary, {name: getattr(part, name) for name in names})  # type: ignore[arg-type]
         async for chunk in chunks:
@@ -69,5 +80,7 @@ async def save(content_type: bytes, chunks: AsyncIterator[bytes], path: Path) ->
         raise BadRequestError(f"broken multipart form data: {error}") from error
     finally:
         part.close()
+    if not part.ended:
+        raise BadRequestError("the form ends in the middle")
     if not part.found:
         raise BadRequestError("the form has no file named snapshot")
