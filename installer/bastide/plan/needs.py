@@ -22,7 +22,13 @@ TREE_NAME = "tree.tar"
 DESCRIPTIONS = frozenset(
     {"etc/host.json", "etc/release.json", "etc/upgrade-manifest.yaml", "etc/sysusers.conf"}
 )
-GATEWAY_FILES = ("haproxy", "gateway")
+# How the names of files that a group's service reads begin; of any other, all services are told.
+FILE_HEADS = {
+    Group.LLM: ("llm", "llama"),
+    Group.EMBEDDINGS: ("embedding",),
+    Group.VECTORDB: ("vectordb",),
+    Group.GATEWAY: ("gateway", "haproxy"),
+}
 PYTHON_GROUPS = (Group.LLM, Group.EMBEDDINGS, Group.VECTORDB)
 
 
@@ -71,10 +77,11 @@ class HostNeeds:
         """Return the units that must restart when ``path`` of the tree changes."""
         if path in DESCRIPTIONS:
             return frozenset()
-        stem = PurePosixPath(path).name.split(".")[0].removeprefix("bastide-")
-        group = Group.GATEWAY if stem.startswith(GATEWAY_FILES) else stem
-        named = frozenset({f"bastide-{group}.service"})
-        return named if group in set(Group) else frozenset(self.units)
+        stem = PurePosixPath(path).name.removeprefix("bastide-")
+        groups = {group for group, heads in FILE_HEADS.items() if stem.startswith(heads)}
+        return frozenset(f"bastide-{group}.service" for group in groups or set(Group)) & frozenset(
+            self.units
+        )
 
     def affected_by(self, artifact: Artifact) -> frozenset[str]:
         """Return the units that must restart when ``artifact`` changes."""

@@ -149,7 +149,8 @@ def _differences(planned: HostPlan, now: HostPlan) -> list[str]:
     for name, label in labels.items():
         if getattr(planned, name) != getattr(now, name):
             found.append(f"{label} changed")
-    arrived = now.generation_before == planned.generation_after
+    # An interrupted build leaves its number used: what counts is that the host keeps its content.
+    arrived = now.generation_before in {planned.generation_after, now.generation_after}
     if now.generation_before != planned.generation_before and not arrived:
         found.append(
             f"its generation is {now.generation_before or 'none'} now, "
