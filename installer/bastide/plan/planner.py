@@ -149,8 +149,10 @@ def _differences(planned: HostPlan, now: HostPlan) -> list[str]:
     for name, label in labels.items():
         if getattr(planned, name) != getattr(now, name):
             found.append(f"{label} changed")
-    # An interrupted build leaves its number used: what counts is that the host keeps its content.
-    arrived = now.generation_before in {planned.generation_after, now.generation_after}
+    # An interrupted build leaves its number used: then the wanted content has a later one.
+    moves = planned.generation_before != planned.generation_after
+    kept = now.generation_before == now.generation_after
+    arrived = now.generation_before == planned.generation_after or (moves and kept)
     if now.generation_before != planned.generation_before and not arrived:
         found.append(
             f"its generation is {now.generation_before or 'none'} now, "

@@ -91,7 +91,7 @@ def parse_event(raw: Json) -> Event | None:
     data = raw.get("event_data") or {}
     if kind == "playbook_on_play_start":
         return PhaseStarted(str(data.get("name", "")))
-    if kind == "playbook_on_task_start":
+    if kind == "playbook_on_task_start" and not _is_noise(Status.OK, data):
         return StepStarted(_step(data), str(data.get("role") or ""))
     if kind in _ENDED:
         return _ended(_ENDED[str(kind)], data)
@@ -108,11 +108,19 @@ _ENDED = {
 }
 
 
+def _is_noise(status: Status, data: Json) -> bool:
+    """Return whether a step is only Ansible's own check of a role's inputs, and it was good."""
+    action = str(data.get("task_action", ""))
+    return action.endswith("validate_argument_spec") and status in {Status.OK, Status.SKIPPED}
+
+
 def _step(data: Json) -> str:
     return str(data.get("task") or data.get("name") or "").strip()
 
 
-def _ended(status: Status, data: Json) -> StepEnded:
+def _ended(status: Status, data: Json) -> StepEnded | None:
+    if _is_noise(status, data):
+        return None
     result = data.get("res") or {}
     message = code = hint = ""
     if status is Status.OK and result.get("changed"):

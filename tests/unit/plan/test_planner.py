@@ -249,6 +249,14 @@ def test_a_plan_holds_after_it_was_carried_out() -> None:
     assert is_stale(plan, make_plan(make.applied(inputs, plan))) == ()
 
 
+def test_a_plan_holds_if_an_interrupted_build_used_up_its_number() -> None:
+    inputs = make.make_inputs()
+    plan = make_plan(inputs)
+    done = make.with_facts(make.applied(inputs, plan), generation=2, newest_generation=2)
+    assert plan.hosts[0].generation_after == 1
+    assert is_stale(plan, make_plan(done)) == ()
+
+
 def test_what_makes_a_plan_stale() -> None:
     inputs = installed()
     plan = make_plan(inputs)

@@ -51,6 +51,15 @@ def test_events_that_nobody_needs_are_dropped() -> None:
     assert parse_event({}) is None
 
 
+def test_a_good_check_of_a_roles_inputs_is_no_step_but_a_bad_one_is() -> None:
+    action = {"task_action": "ansible.builtin.validate_argument_spec"}
+    assert parse_event(raw("playbook_on_task_start", task="Validating", **action)) is None
+    assert ended("runner_on_ok", {"changed": False}, **action) is None
+    failed = ended("runner_on_failed", {"msg": "missing required arguments"}, **action)
+    assert isinstance(failed, StepEnded)
+    assert failed.message == "missing required arguments"
+
+
 def test_how_a_step_can_end() -> None:
     assert ended("runner_on_ok", {"changed": False}) == StepEnded(
         "host1", "pull", "", Status.OK, seconds=1.5
