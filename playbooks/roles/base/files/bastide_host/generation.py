@@ -189,13 +189,18 @@ def _record(number: int, description: JsonObject, files: dict[str, str]) -> Json
     }
 
 
-def _repair(paths: Paths, description: JsonObject, target: Path, record: JsonObject) -> list[str]:
-    """Put back configuration files that differ from what the generation was built with."""
+def drift(target: Path, record: JsonObject) -> list[str]:
+    """Return the configuration files that differ from what the generation was built with."""
     wanted = record.get("files", {})
     found = tree_files(target, wanted)
-    differing = sorted(path for path in {*wanted, *found} if wanted.get(path) != found.get(path))
+    return sorted(path for path in {*wanted, *found} if wanted.get(path) != found.get(path))
+
+
+def _repair(paths: Paths, description: JsonObject, target: Path, record: JsonObject) -> list[str]:
+    """Put back configuration files that differ from what the generation was built with."""
+    differing = drift(target, record)
     if differing:
-        for path in set(found) - set(wanted):
+        for path in set(differing) - set(record["files"]):
             (target / path).unlink()
         archives = [b for b in blobs_of(paths, description) if b.sha256 == record["tree"]]
         extract_tree(archives[0].destination, target)

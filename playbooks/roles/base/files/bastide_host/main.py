@@ -16,6 +16,7 @@ from bastide_host.generation import generation
 from bastide_host.host import AgentError, JsonObject, Paths, only_one
 from bastide_host.packages import install_packages
 from bastide_host.prepare import prepare, write_secrets
+from bastide_host.settled import settled
 from bastide_host.stage import stage
 from bastide_host.switch import switch
 from bastide_host.units import describe, health, restart
@@ -28,6 +29,11 @@ def _description(argument: str) -> JsonObject:
     if not isinstance(value, dict) or value.get("format") != "bastide.stage/1":
         raise AgentError("BAS-6050", "the stage description is not of the format bastide.stage/1")
     return value
+
+
+def _given() -> JsonObject:
+    """Return what the starter put into ``given``, as preflight.yml of the role base does."""
+    return dict(getattr(sys.modules["__main__"], "given", {}))
 
 
 def _own_text() -> str | None:
@@ -46,6 +52,7 @@ Command = Callable[[Paths, argparse.Namespace], JsonObject]
 _READ_ONLY: dict[str, Command] = {
     "facts": lambda paths, _options: facts(paths),
     "check": lambda paths, options: check_ports(paths, json.loads(options.ports)),
+    "settled": lambda paths, _options: settled(paths, _given()),
     "describe": lambda paths, _options: describe(paths),
     "health": lambda paths, options: health(paths, options.units, options.seconds),
 }

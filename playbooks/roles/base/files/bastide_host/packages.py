@@ -59,30 +59,36 @@ def _package_stanza(deb: Path, sha256: str) -> str:
     return f"{done.stdout.strip()}\nFilename: ./{deb.name}\nSize: {size}\nSHA256: {sha256}\n"
 
 
+def _wanted_packages(description: JsonObject) -> dict[str, str]:
+    """Return the digests of this stage's packages by file name."""
+    files = {each["filename"]: each["sha256"] for each in description["repository"]}
+    return {name: sha256 for name, sha256 in files.items() if name.endswith(".deb")}
+
+
+def repository_is_current(paths: Paths, description: JsonObject) -> bool:
+    """Return whether the flat repository holds and lists exactly this stage's packages."""
+    wanted = _wanted_packages(description)
+    stanza = r"^Filename: \./(.+)\nSize: \d+\nSHA256: (.+)$"
+    listed = re.findall(stanza, text_of(paths.repository / "Packages"), re.MULTILINE)
+    here = {path.name for path in paths.repository.glob("*.deb")}
+    return dict(listed) == wanted and here == set(wanted)
+
+
 def build_repository(paths: Paths, description: JsonObject) -> bool:
     """Make the flat repository hold exactly this stage's packages; return whether it changed."""
-    sources = {blob.sha256: blob.destination for blob in blobs_of(paths, description)}
-    wanted = {
-        each["filename"]: each["sha256"]
-        for each in description["repository"]
-        if each["filename"].endswith(".deb")
-    }
-    index = paths.repository / "Packages"
-    listed = re.findall(
-        r"^Filename: \./(.+)\nSize: \d+\nSHA256: (.+)$", text_of(index), re.MULTILINE
-    )
-    here = {path.name for path in paths.repository.glob("*.deb")}
-    if dict(listed) == wanted and here == set(wanted):
+    if repository_is_current(paths, description):
         return _apt_source(paths)
-    for name in here - set(wanted):
-        (paths.repository / name).unlink()
+    sources = {blob.sha256: blob.destination for blob in blobs_of(paths, description)}
+    wanted = _wanted_packages(description)
+    for stale in {path.name for path in paths.repository.glob("*.deb")} - set(wanted):
+        (paths.repository / stale).unlink()
     stanzas = []
     for name, sha256 in sorted(wanted.items()):
         path = paths.repository / name
         path.unlink(missing_ok=True)
         os.link(sources[sha256], path)
         stanzas.append(_package_stanza(path, sha256))
-    write_atomic(index, "\n".join(stanzas).encode())
+    write_atomic(paths.repository / "Packages", "\n".join(stanzas).encode())
     _apt_source(paths)
     return True
 
@@ -133,6 +139,12 @@ def _apt(*arguments: str) -> None:
         )
 
 
+def lacking(paths: Paths, description: JsonObject) -> list[str]:
+    """Return the OS packages, ``name=version``, that the host lacks or has older."""
+    wanted = list(description["os_packages"])
+    return packages_to_install(wanted, installed_packages(paths), _newer)
+
+
 def install_packages(paths: Paths, description: JsonObject) -> JsonObject:
     """Install the OS packages that the host lacks, from the local repository alone.
 
@@ -140,8 +152,7 @@ def install_packages(paths: Paths, description: JsonObject) -> JsonObject:
         AgentError: apt fails, or a package is not there afterwards.
     """
     changed = build_repository(paths, description)
-    wanted = list(description["os_packages"])
-    missing = packages_to_install(wanted, installed_packages(paths), _newer)
+    missing = lacking(paths, description)
     if missing:
         for package, unit in _MASKED.items():
             if any(each.startswith(f"{package}=") for each in missing):
@@ -149,7 +160,7 @@ def install_packages(paths: Paths, description: JsonObject) -> JsonObject:
         with no_daemon_starts(paths):
             _apt("update")
             _apt("install", "--yes", "--no-install-recommends", *missing)
-    left = packages_to_install(missing, installed_packages(paths), _newer)
+    left = lacking(paths, description)
     if left:
         raise AgentError("BAS-6055", f"apt-get ended well, but did not install {', '.join(left)}")
     return {"changed": changed or bool(missing), "installed": missing}

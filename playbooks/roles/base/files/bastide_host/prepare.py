@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 from bastide_host.host import AgentError, JsonObject, Paths, read_json, text_of, write_atomic
 
@@ -20,10 +21,10 @@ _FOLDERS = (
     ("/etc/bastide", 0o755),
     ("/etc/bastide/secrets", 0o700),
 )
-_LOCAL_SOURCE = re.compile(
+_LOCAL = re.compile(
     r"^(?:URIs:\s*|deb(?:-src)?\s+(?:\[[^\]]*\]\s+)?)(?:file|cdrom|copy):", re.MULTILINE
 )
-_ANY_SOURCE = re.compile(r"^(?:URIs:|deb(?:-src)?\s)", re.MULTILINE)
+_ANY = re.compile(r"^(?:URIs:|deb(?:-src)?\s)", re.MULTILINE)
 _ASIDE = ".disabled-by-bastide"
 
 
@@ -40,20 +41,24 @@ def make_folders(paths: Paths) -> list[str]:
     return changed
 
 
+def internet_sources(paths: Paths) -> list[Path]:
+    """Return the files of apt sources that are active and not local."""
+    folder = paths.at("/etc/apt/sources.list.d")
+    files = [paths.at("/etc/apt/sources.list"), *folder.glob("*.list"), *folder.glob("*.sources")]
+    texts = {path: text_of(path) for path in sorted(files)}
+    return [p for p, t in texts.items() if len(_ANY.findall(t)) > len(_LOCAL.findall(t))]
+
+
 def set_sources_aside(paths: Paths) -> list[str]:
     """Rename apt sources that are not local, so that nothing waits for the internet.
 
     To undo it, rename ``<file>.disabled-by-bastide`` back; the names are also kept in
     ``/var/lib/bastide/disabled-sources.json``.
     """
-    folder = paths.at("/etc/apt/sources.list.d")
-    files = [paths.at("/etc/apt/sources.list"), *folder.glob("*.list"), *folder.glob("*.sources")]
     moved = []
-    for path in sorted(files):
-        text = text_of(path)
-        if len(_ANY_SOURCE.findall(text)) > len(_LOCAL_SOURCE.findall(text)):
-            path.rename(path.with_name(path.name + _ASIDE))
-            moved.append("/" + str(path.relative_to(paths.root)))
+    for path in internet_sources(paths):
+        path.rename(path.with_name(path.name + _ASIDE))
+        moved.append("/" + str(path.relative_to(paths.root)))
     if moved:
         record = paths.state / "disabled-sources.json"
         known = (read_json(record) or {}).get("files", [])
@@ -77,7 +82,7 @@ def prepare(paths: Paths, program: str | None) -> JsonObject:
     return {"changed": changed, "folders": folders, "sources_aside": moved, "agent": kept}
 
 
-_SECRET_FILES = (  # name in the input, file, mode, groups that get it (empty: every host)
+SECRET_FILES = (  # name in the input, file, mode, groups that get it (empty: every host)
     ("ca_pem", "/etc/bastide/ca.pem", 0o644, ()),
     ("api_key", "/etc/bastide/secrets/api_key", 0o600, ("vectordb",)),
     ("read_only_api_key", "/etc/bastide/secrets/read_only_api_key", 0o600, ("vectordb",)),
@@ -91,14 +96,14 @@ def write_secrets(paths: Paths, secrets: Mapping[str, str], groups: list[str]) -
 
     Args:
         paths: The host's paths.
-        secrets: By name, as in ``_SECRET_FILES``, and ``depot_token``.
+        secrets: By name, as in ``SECRET_FILES``, and ``depot_token``.
         groups: The host's groups.
 
     Raises:
         AgentError: One is missing or empty: an empty key would switch authentication off.
     """
     changed = []
-    for name, path, mode, needed_by in _SECRET_FILES:
+    for name, path, mode, needed_by in SECRET_FILES:
         if needed_by and not set(needed_by) & set(groups):
             continue
         if not secrets.get(name, "").strip():

@@ -1,0 +1,69 @@
+"""One look at everything: is there anything to do on this host? Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from bastide_host.facts import current_number, unit_states
+from bastide_host.generation import drift
+from bastide_host.host import JsonObject, Paths, read_json, sha256_of, text_of
+from bastide_host.packages import lacking, repository_is_current
+from bastide_host.prepare import SECRET_FILES, internet_sources
+from bastide_host.stage import blobs_of
+from bastide_host.switch import units_to_restart
+from bastide_host.units import answers
+
+
+def settled(paths: Paths, given: JsonObject) -> JsonObject:
+    """Return whether the host is in every respect what the stage description says.
+
+    Args:
+        paths: The host's paths.
+        given: ``program`` (the agent's text), ``stage`` (the stage description), ``secrets``
+            (SHA-256 of each secret by name) and ``groups`` (the host's).
+    """
+    reason = next(_reasons(paths, given), "")
+    return {"changed": False, "settled": not reason, "why_not": reason}
+
+
+def _reasons(paths: Paths, given: JsonObject) -> Iterator[str]:
+    """Yield what there is to do; the cheapest looks first."""
+    description = given["stage"]
+    number = int(description["generation"])
+    record = read_json(paths.current / "generation.json") or {}
+    if current_number(paths) != number or record.get("digest") != description["digest"]:
+        yield f"generation {number} is not the live one"
+    elif changed := drift(paths.current, record):
+        yield f"{changed[0]} differs from what the generation was built with"
+    if text_of(paths.opt / "bin/bastide_host.py") != given["program"]:
+        yield "the host agent is another version"
+    if sources := internet_sources(paths):
+        yield f"{sources[0]} names packages on the internet"
+    yield from _secrets(paths, given["secrets"], set(given["groups"]))
+    if missing := [blob.name for blob in blobs_of(paths, description) if not blob.is_here()]:
+        yield f"{missing[0]} is missing"
+    if not repository_is_current(paths, description) or lacking(paths, description):
+        yield "OS packages are missing"
+    yield from _services(paths, description)
+
+
+def _secrets(paths: Paths, digests: Mapping[str, str], groups: set[str]) -> Iterator[str]:
+    for name, path, mode, needed_by in SECRET_FILES:
+        if needed_by and not set(needed_by) & groups:
+            continue
+        place = paths.at(path)
+        known = place.exists() and place.stat().st_mode & 0o7777 == mode
+        if not known or sha256_of(place) != digests.get(name):
+            yield f"{path} is not up to date"
+
+
+def _services(paths: Paths, description: JsonObject) -> Iterator[str]:
+    units = description["units"]
+    yield from description.get("restart", ())
+    yield from units_to_restart(paths, units, unit_states(paths))
+    services = (read_json(paths.current / "etc/host.json") or {}).get("services", {})
+    for unit in units:
+        if not (paths.units / "multi-user.target.wants" / unit).exists():
+            yield f"{unit} would not start at boot"
+        if unit in services and (fault := answers(paths, services[unit])):
+            yield f"{unit} {fault}"
