@@ -35,7 +35,8 @@ def seconds(value: float) -> str:
         return f"{value * 1000:.0f} ms"
     if value < 60:
         return f"{value:.1f} s"
-    return f"{value // 60:.0f} min {value % 60:.0f} s"
+    whole = round(value)
+    return f"{whole // 60} min {whole % 60} s"
 
 
 def worst(checks: tuple[Check, ...]) -> str:

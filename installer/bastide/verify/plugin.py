@@ -91,7 +91,7 @@ def about(item: pytest.Item) -> dict[str, Any]:
 
 def host_name(identifier: str) -> str:
     """Return the host in testinfra's id of it: ``ssh://root@host1:22`` → ``host1``."""
-    name = identifier.partition("://")[2] or identifier
+    name = (identifier.partition("://")[2] or identifier).partition("?")[0]
     name = name.rpartition("@")[2]
     bracketed = name.startswith("[")
     return name[1:].partition("]")[0] if bracketed else name.partition(":")[0]
