@@ -29,6 +29,7 @@ class Server:
     settings: str = ""
     process: subprocess.Popen[bytes] | None = None
     ready_seconds: float = 60
+    before: tuple[str, ...] = ()
 
     @property
     def url(self) -> str:
@@ -50,7 +51,14 @@ class Server:
         )
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "bastide_vectordb.main", "--config", str(config)],
+                [
+                    sys.executable,
+                    *self.before,
+                    "-m",
+                    "bastide_vectordb.main",
+                    "--config",
+                    str(config),
+                ],
                 env={
                     **os.environ,
                     "QDRANT__SERVICE__API_KEY": KEY,

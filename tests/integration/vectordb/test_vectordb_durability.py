@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import random
@@ -138,6 +139,30 @@ def test_sigterm_ends_it_soon_and_flushed(make_server: Any) -> None:
     assert not any(Path(f"/proc/{pid}").exists() for pid in engines)
     server.start()
     assert server.client().count("c").count == 500
+
+
+FORBID = """
+import ctypes, os, sys
+assert ctypes.CDLL(None).prctl(65, 1, 0, 0, 0) == 0  # PR_SET_MDWE, what systemd 254 sets
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
+
+def test_it_runs_where_memory_may_not_be_writable_and_executable(make_server: Any) -> None:
+    if ctypes.CDLL(None).prctl(66, 0, 0, 0, 0) < 0:  # PR_GET_MDWE
+        pytest.skip("the kernel is older than 6.3")
+    server = make_server(before=("-c", FORBID))
+    client = server.client()
+    client.create_collection("c", DOT)
+    client.upsert("c", points(0, 10))
+    assert client.query_points("c", query=[1.0] * 8, limit=1).points[0].id == 9
+
+
+def test_the_engines_do_not_see_the_keys(server: Any) -> None:
+    server.client().create_collection("c", DOT)
+    (engine,) = server.engines()
+    assert b"QDRANT__" not in Path(f"/proc/{engine}/environ").read_bytes()
+    assert b"key" not in Path(f"/proc/{engine}/cmdline").read_bytes()
 
 
 def test_a_second_process_on_the_same_storage_is_refused(make_server: Any, tmp_path: Path) -> None:

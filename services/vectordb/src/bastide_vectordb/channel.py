@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import sys
 from pathlib import Path
@@ -33,10 +34,12 @@ class Channel(asyncio.Protocol):
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
+                "-P",  # no module from the working directory
                 "-m",
                 "bastide_vectordb.worker",
                 str(theirs.fileno()),
                 pass_fds=[theirs.fileno()],
+                env={k: v for k, v in os.environ.items() if not k.startswith("QDRANT__")},  # keys
                 stdin=asyncio.subprocess.DEVNULL,
             )
         except BaseException:

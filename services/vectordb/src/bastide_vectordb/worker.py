@@ -6,6 +6,7 @@ socket does. It ignores SIGTERM: the HTTP process asks it to close, after the la
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import select
@@ -57,7 +58,8 @@ class Worker:
             create_shard(path, meta["settings"])
         else:
             if meta.get("background"):
-                os.nice(_LOW_PRIORITY)
+                with contextlib.suppress(OSError):  # a strict unit may forbid it
+                    os.nice(_LOW_PRIORITY)
             self._engine = Engine(path, meta["settings"])
         return b"true"
 
