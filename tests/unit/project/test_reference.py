@@ -48,7 +48,9 @@ def test_exit_codes_are_documented() -> None:
     text = (REFERENCE / "exit-codes.md").read_text()
     for family in {*families()}:
         if family.__module__ == errors.__name__:
-            assert re.search(rf"^\| {family.exit_code} \| .*`{family.__name__}`", text, re.MULTILINE)
+            assert re.search(
+                rf"^\| {family.exit_code} \| .*`{family.__name__}`", text, re.MULTILINE
+            )
 
 
 def commands(group: Group, path: str = "bastide") -> list[tuple[str, Command]]:
