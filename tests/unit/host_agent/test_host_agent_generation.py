@@ -188,6 +188,7 @@ def test_an_incomplete_generation_is_never_switched_to(host: Paths) -> None:
     ("changes", "restarts"),
     [
         ({"etc/other.json": "{}"}, False),
+        ({"lib/script.py": "pass"}, True),
         ({"etc/llm.json": json.dumps({**CONFIG, "server": {"port": 1}})}, True),
         ({"units/bastide-llm.service": UNIT + "# other\n"}, True),
     ],

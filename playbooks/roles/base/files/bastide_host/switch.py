@@ -49,6 +49,8 @@ def fingerprint(paths: Paths, unit: str) -> str:
         add("wheels", json.dumps(record.get("wheels"), sort_keys=True))
     if "/opt/bastide/current/lib" in text:
         add("sources", json.dumps(record.get("sources"), sort_keys=True))
+        scripts = {p: sha for p, sha in record.get("files", {}).items() if p.startswith("lib/")}
+        add("scripts", json.dumps(scripts, sort_keys=True))
     for name, path in sorted(re.findall(r"^LoadCredential=(.+?):(.+)$", text, re.MULTILINE)):
         add("credential", name, sha256_of(paths.at(path)) if paths.at(path).exists() else None)
     for program in sorted(set(re.findall(r"^Exec\w+=(/usr/\S+)", text, re.MULTILINE))):
