@@ -277,6 +277,19 @@ def test_a_kill_while_optimising_falls_back_to_the_old_shard(make_server: Any) -
     assert sorted(p.name for p in folder.iterdir()) == ["collection.json", shard(server)]
 
 
+def test_a_change_of_settings_does_not_wait_for_the_optimiser(make_server: Any) -> None:
+    server = make_server()
+    client = fill(server)
+    folder = server.folder / "storage/collections/c"
+    wait_until(lambda: len(list(folder.glob("*.catchup"))) == 1)
+    client.update_collection("c", metadata={"owner": "tests"})
+    assert client.get_collection("c").config.metadata == {"owner": "tests"}
+    assert client.count("c").count == 3000
+    wait_until(lambda: len(list(folder.iterdir())) == 2)  # nothing is left of the attempt
+    client.delete_collection("c")
+    assert not folder.exists()
+
+
 def test_snapshots_restore_in_place_and_under_another_name(make_server: Any) -> None:
     server = make_server()
     client, http = server.client(), server.http()

@@ -177,6 +177,16 @@ def test_queries_by_id_groups_batch_and_facet(shared: Any, name: str) -> None:
     assert missing.value.status_code == 404
 
 
+def test_diverse_hits_come_without_vectors_unless_asked_for(shared: Any, name: str) -> None:
+    query = {"nearest": [1, 1, 0], "mmr": {"diversity": 0.5, "candidates_limit": 4}}
+    path = f"/collections/{name}/points/query"
+    plain = shared.http().post(path, json={"query": query, "limit": 2}).json()["result"]["points"]
+    assert len(plain) == 2
+    assert all("vector" not in hit for hit in plain)
+    full = shared.http().post(path, json={"query": query, "with_vector": True}).json()
+    assert all("vector" in hit for hit in full["result"]["points"])
+
+
 def test_batch_update_and_legacy_search(shared: Any, name: str) -> None:
     client, http = shared.client(), shared.http()
     client.batch_update_points(
@@ -230,6 +240,7 @@ def test_batch_update_and_legacy_search(shared: Any, name: str) -> None:
         ),
         ("POST", "points/query", {"query": [1, 2, 3], "limitt": 3}, 400, "limitt"),
         ("POST", "points/query", {"query": [1, 2]}, 400, "expected dim: 3"),
+        ("POST", "points/query", {"query": 1, "shard_key": "eu"}, 400, "shard_key"),
         ("POST", "points/query", {"query": [1, 2, 3], "limit": 0}, 400, "limit"),
         ("POST", "points/query", {"query": {"formula": {"sum": []}}}, 400, "not supported"),
         (

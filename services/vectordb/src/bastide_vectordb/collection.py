@@ -84,6 +84,7 @@ class Collection:
         self.stored = stored
         self.optimizing = False
         self.unchecked = True  # nobody has looked yet whether its index is complete
+        self.optimized = (time.monotonic(), 0)  # when it was last done or tried, points then
         self.written_bytes = 0  # by writes since the last optimisation
         self.last_write = time.monotonic()
         self._channel = channel
@@ -172,6 +173,7 @@ class Collection:
 
     async def change(self, settings: dict[str, Any]) -> None:
         """Apply changed settings: the engine loads the shard anew with them."""
+        await self._give_up_rebuild()
         async with self._changing, self._writing:
             await self._channel.drained()
             await self._channel.close(_CLOSE_SECONDS)
@@ -201,8 +203,14 @@ class Collection:
 
     async def replace(self, shard: Path, settings: dict[str, Any], channel: Channel) -> None:
         """As ``adopt``, for a shard from elsewhere: writes wait meanwhile."""
+        await self._give_up_rebuild()
         async with self._changing, self._writing:
             await self.adopt(shard, settings, channel)
+
+    async def _give_up_rebuild(self) -> None:
+        """End a rebuild under way, which may have minutes to go; it is tried again later."""
+        if self._successor is not None and self._successor is not self._channel:
+            await self._successor.kill()
 
     async def rebuild(self) -> bool:
         """Optimise a copy of the shard in a second process, then swap; False if none was needed.
@@ -265,13 +273,11 @@ class Collection:
     async def close(self, seconds: float) -> None:
         """Flush and end; an unfinished rebuild is dropped."""
         self._closed = True
-        if self._successor is not None and self._successor is not self._channel:
-            await self._successor.kill()
+        await self._give_up_rebuild()
         await self._channel.close(seconds)
 
     async def discard(self) -> None:
         """End without flushing: the collection is being deleted."""
         self._closed = True
-        if self._successor is not None and self._successor is not self._channel:
-            await self._successor.kill()
+        await self._give_up_rebuild()
         await self._channel.kill()

@@ -6,7 +6,6 @@ process which serves HTTP must not call it: see ``worker`` and ``docs/vectordb.m
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +15,9 @@ import orjson
 import qdrant_edge as edge
 
 from bastide_vectordb import groups, wire_config, wire_index, wire_points, wire_query
-from bastide_vectordb.errors import ApiError, BadRequestError, NotFoundError
+from bastide_vectordb.errors import BadRequestError, NotFoundError
 from bastide_vectordb.json_types import Json
+from bastide_vectordb.shard_files import sync_wal
 from bastide_vectordb.wire_values import (
     known_keys,
     loads,
@@ -32,21 +32,6 @@ from bastide_vectordb.wire_values import (
 FLUSH_IDLE_SECONDS = 5.0  # dirty and unused for so long: flush
 FLUSH_MOST_SECONDS = 60.0  # dirty for so long: flush even under load
 FLUSH_MOST_BYTES = 64 << 20  # request bytes since the last flush: bounds the replay after a crash
-
-
-def sync_wal(shard: Path) -> None:
-    """Force the write-ahead log to the disk: after this the last write survives a power cut.
-
-    Edge appends to a memory-mapped file and leaves the writing to the kernel.
-    """
-    with os.scandir(shard / "wal") as entries:
-        for entry in entries:
-            if entry.name.startswith("open-"):
-                handle = os.open(entry.path, os.O_RDONLY)
-                try:
-                    os.fdatasync(handle)
-                finally:
-                    os.close(handle)
 
 
 class Engine:
@@ -182,24 +167,30 @@ class Engine:
     def _request(self, data: Json) -> Json:
         return wire_query.query(data, self._sources())
 
-    def _hits(self, request: Json) -> list[dict[str, Any]]:
-        return [scored_to_json(point) for point in self._shard.query(request)]
+    def _hits(self, data: Json) -> list[dict[str, Any]]:
+        request = self._request(data)
+        vectors = bool(data.get("with_vector"))
+        return [scored_to_json(point, vectors=vectors) for point in self._shard.query(request)]
 
     def _query(self, body: bytes, _meta: dict[str, Any]) -> Json:
-        return {"points": self._hits(self._request(loads(body)))}
+        return {"points": self._hits(loads(body))}
 
     def _search(self, body: bytes, _meta: dict[str, Any]) -> Json:
-        return self._hits(self._request(wire_query.search(loads(body))))
+        return self._hits(wire_query.search(loads(body)))
 
     def _many(self, body: bytes, read: Callable[[Any], Any]) -> list[list[dict[str, Any]]]:
         searches = known_keys(loads(body), ("searches",), "body").get("searches")
         if not isinstance(searches, list):
             raise BadRequestError("searches: expected a list")
-        requests = [self._request(read(item)) for item in searches]
+        asked = [read(item) for item in searches]
+        requests = [self._request(data) for data in asked]
         if not requests:
             return []
         answers = self._shard.query_batch(edge.QueryBatchRequest(requests))
-        return [[scored_to_json(point) for point in answer] for answer in answers]
+        return [
+            [scored_to_json(point, vectors=bool(data.get("with_vector"))) for point in answer]
+            for data, answer in zip(asked, answers, strict=True)
+        ]
 
     def _query_batch(self, body: bytes, _meta: dict[str, Any]) -> Json:
         return [{"points": hits} for hits in self._many(body, lambda item: item)]
@@ -218,7 +209,12 @@ class Engine:
         shown = self._shown({hit.id for hits in found.values() for hit in hits}, rest)
         return {
             "groups": [
-                {"id": value, "hits": [{**scored_to_json(hit), **shown[hit.id]} for hit in hits]}
+                {
+                    "id": value,
+                    "hits": [
+                        {**scored_to_json(hit, vectors=False), **shown[hit.id]} for hit in hits
+                    ],
+                }
                 for value, hits in found.items()
             ]
         }
@@ -283,19 +279,3 @@ class Engine:
         changed = self._shard.optimize()
         self._shard.flush()
         return changed
-
-
-def create_shard(path: Path, settings: dict[str, Any]) -> None:
-    """Make an empty shard on disk, flushed and closed.
-
-    Raises:
-        ApiError: Edge refuses the settings.
-    """
-    try:
-        shard = edge.EdgeShard.create(str(path), wire_config.edge_config(settings))
-    except ApiError:
-        raise
-    except Exception as error:
-        raise BadRequestError(f"collection settings: {error}") from error
-    shard.flush()
-    shard.close()

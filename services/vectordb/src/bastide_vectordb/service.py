@@ -42,7 +42,6 @@ class Service:
         self.snapshots = Snapshots(config.snapshots_path, self.registry)
         self.metrics = Metrics()
         self._known: dict[str, dict[str, Any]] = {}
-        self._optimized: dict[str, tuple[float, int]] = {}  # name → when, points then
         self._upkeep: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -100,7 +99,7 @@ class Service:
 
     async def _due(self, collection: Collection) -> bool:
         now = time.monotonic()
-        last, points_then = self._optimized.setdefault(collection.name, (now, 0))
+        last, points_then = collection.optimized
         quiet = now - collection.last_write >= _QUIET_SECONDS
         if last > now or not (collection.unchecked or collection.written_bytes):
             return False
@@ -119,7 +118,7 @@ class Service:
         free = await asyncio.to_thread(files.free_bytes, collection.folder)
         started = time.monotonic()
         points = orjson.loads(await collection.read("info", b"", None))["points_count"]
-        self._optimized[collection.name] = (started + _RETRY_SECONDS, points)
+        collection.optimized = (started + _RETRY_SECONDS, points)
         if free < need:
             _log.warning("collection %r: not optimised, %d bytes needed and %d are free",
                          collection.name, need, free)  # fmt: skip
@@ -129,7 +128,7 @@ class Service:
         except BaseException:
             self.metrics.optimizations_failed += 1
             raise
-        self._optimized[collection.name] = (time.monotonic(), points)
+        collection.optimized = (time.monotonic(), points)
         self.metrics.optimizations += 1
         seconds = time.monotonic() - started
         _log.info(

@@ -51,6 +51,8 @@ def known_keys(data: Json, allowed: Iterable[str], where: str) -> dict[str, Any]
         raise BadRequestError(
             f"{where}: unknown field {', '.join(map(repr, sorted(extra)))}, expected one of {names}"
         )
+    if data.get("shard_key") is not None:
+        raise UnsupportedError("shard_key")
     return data
 
 
@@ -190,14 +192,13 @@ def record_to_json(record: Json) -> dict[str, Any]:
     return out
 
 
-def scored_to_json(point: Json) -> dict[str, Any]:
-    """A search hit as Qdrant words it."""
+def scored_to_json(point: Json, *, vectors: bool) -> dict[str, Any]:
+    """A search hit as Qdrant words it; Edge adds vectors nobody asked for to some queries."""
     out: dict[str, Any] = {"id": point.id, "version": point.version, "score": point.score}
     payload_ = point.payload
     if payload_ is not None:
         out["payload"] = payload_
-    vector = point.vector
-    if vector is not None:
+    if vectors and (vector := point.vector) is not None:
         out["vector"] = vector_to_json(vector)
     if point.order_value is not None:
         out["order_value"] = point.order_value

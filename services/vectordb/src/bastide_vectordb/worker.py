@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from bastide_vectordb import frames
-from bastide_vectordb.engine import Engine, create_shard
+from bastide_vectordb.engine import Engine
 from bastide_vectordb.errors import from_engine
+from bastide_vectordb.shard_files import create_shard
 
 _TICK_MILLISECONDS = 1000
 _RECEIVE_BYTES = 1 << 20
