@@ -7,11 +7,12 @@ import io
 import json
 import subprocess
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from bastide_host import facts, generation, switch, units, validate
+from bastide_host import facts, generation, prepare, settled, switch, units, validate
 from bastide_host.host import AgentError, Paths
 
 UNIT = """\
@@ -233,3 +234,57 @@ def test_a_file_that_is_no_model_is_found_before_the_switch(host: Paths) -> None
     (host.state / f"models/{model}.gguf").unlink()
     with pytest.raises(AgentError, match="not a GGUF model"):
         validate.validate(host, stage)
+
+
+def settle(host: Paths) -> dict[str, Any]:
+    """Bring the host to where nothing is to be done; return what ``settled`` is given."""
+    stage = {**describe(host), "repository": []}
+    prepare.prepare(host, "program")
+    prepare.write_secrets(host, {"ca_pem": "CA"}, [])
+    generation.generation(host, stage)
+    switch.switch(host, stage)
+    mark_started(host)
+    digests = {"ca_pem": hashlib.sha256(b"CA").hexdigest()}
+    return {"program": "program", "stage": stage, "secrets": digests, "groups": []}
+
+
+def test_a_settled_host_is_known_at_one_look(host: Paths) -> None:
+    assert settled.settled(host, settle(host)) == {
+        "changed": False,
+        "settled": True,
+        "why_not": "",
+    }
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        (lambda h: (h.current / "etc/llm.json").write_text("{}"), "etc/llm.json differs"),
+        (lambda h: (h.opt / "bin/bastide_host.py").write_text("x"), "agent is another version"),
+        (lambda h: (h.etc / "ca.pem").write_text("other"), "ca.pem is not up to date"),
+        (lambda h: (h.etc / "ca.pem").chmod(0o600), "ca.pem is not up to date"),
+        (lambda h: (h.secrets / "api_key").write_text("new"), "bastide-llm.service"),
+        (lambda h: next(h.state.glob("artifacts/sha256/*/*")).unlink(), "x is missing"),
+        (lambda h: (h.repository / "odd.deb").touch(), "OS packages are missing"),
+        (
+            lambda h: (h.units / "multi-user.target.wants/bastide-llm.service").unlink(),
+            "would not start at boot",
+        ),
+        (lambda h: h.current.unlink(), "generation 1 is not the live one"),
+    ],
+)
+def test_whatever_is_amiss_unsettles(
+    host: Paths, harm: Callable[[Paths], object], reason: str
+) -> None:
+    given = settle(host)
+    harm(host)
+    found = settled.settled(host, given)
+    assert not found["settled"]
+    assert reason in found["why_not"]
+
+
+def test_an_internet_source_unsettles(host: Paths) -> None:
+    given = settle(host)
+    (host.root / "etc/apt").mkdir(parents=True)
+    (host.root / "etc/apt/sources.list").write_text("deb http://deb.debian.org/debian x main\n")
+    assert "sources.list names packages on the internet" in settled.settled(host, given)["why_not"]

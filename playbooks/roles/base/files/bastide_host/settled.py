@@ -63,7 +63,7 @@ def _services(paths: Paths, description: JsonObject) -> Iterator[str]:
     yield from units_to_restart(paths, units, unit_states(paths))
     services = (read_json(paths.current / "etc/host.json") or {}).get("services", {})
     for unit in units:
-        if not (paths.units / "multi-user.target.wants" / unit).exists():
+        if not (paths.units / "multi-user.target.wants" / unit).is_symlink():
             yield f"{unit} would not start at boot"
         if unit in services and (fault := answers(paths, services[unit])):
             yield f"{unit} {fault}"
