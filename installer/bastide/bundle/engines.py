@@ -57,6 +57,7 @@ def build_engine(engine: Engine, target: Target, workshop: Workshop) -> LocalWhe
     if note.exists():
         known = json.loads(note.read_text())
         if workshop.cache.has(known["sha256"]):
+            llama_wheel.require_glibc(workshop.cache.path(known["sha256"]), target.glibc)
             return LocalWheel(known["filename"], known["sha256"], origin)
     with scratch(workshop.cache.root) as folder:
         workshop.progress.note(f"build {engine.requirement} from source; this happens once")

@@ -99,6 +99,12 @@ def _fetched(
     workshop: Workshop,
 ) -> list[LockEntry]:
     foreign = [n for n in needed if n.file.filename not in local]
+    if unpinned := [n.file.filename for n in foreign if not n.file.sha256]:
+        raise BundleError(
+            f"the package index states no SHA-256 for {', '.join(unpinned)}",
+            code="BAS-3024",
+            hint="use an index that does; nothing enters a bundle without a digest",
+        )
     pins = [Pin(n.file.url, n.file.sha256, n.file.size, n.file.filename) for n in foreign]
     workshop.fetch("fetch Python wheels", pins)
     return [_entry(n, local.get(n.file.filename), target, workshop) for n in needed]

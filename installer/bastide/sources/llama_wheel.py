@@ -20,6 +20,7 @@ import shutil
 import sys
 import tarfile
 import tempfile
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -233,9 +234,7 @@ def _assemble(source: Path, libraries: Path, folder: Path, *, glibc: str) -> Pat
         if path.is_file() and path.suffix in (".py", ".typed")
     }
     for library in LIBRARIES:
-        content = (libraries / library).read_bytes()
-        _check_glibc(library, content, glibc)
-        files[f"llama_cpp/lib/{library}"] = content
+        files[f"llama_cpp/lib/{library}"] = (libraries / library).read_bytes()
     metadata = (source / "PKG-INFO").read_bytes()
     version = re.search(rb"^Version: (\S+)$", metadata, re.MULTILINE)
     if version is None:
@@ -247,11 +246,23 @@ def _assemble(source: Path, libraries: Path, folder: Path, *, glibc: str) -> Pat
     ).read_bytes()
     path = folder / name.filename
     write_wheel(path, name, files, metadata=metadata)
+    require_glibc(path, glibc)
     return path
 
 
+def require_glibc(wheel: Path, glibc: str) -> None:
+    """Refuse a wheel whose libraries need a newer C library than ``glibc``, the target's.
+
+    Raises:
+        BundleError: One does.
+    """
+    with zipfile.ZipFile(wheel) as archive:
+        for name in archive.namelist():
+            if name.endswith(".so"):
+                _check_glibc(PurePosixPath(name).name, archive.read(name), glibc)
+
+
 def _check_glibc(library: str, content: bytes, glibc: str) -> None:
-    """Refuse a library that needs symbols of a newer C library than the target's."""
     needed = [
         (int(major), int(minor)) for major, minor in re.findall(rb"\0GLIBC_(\d+)\.(\d+)", content)
     ]

@@ -24,6 +24,8 @@ from bastide.schema.artifact import Artifact, ArtifactKind, Component
 from bastide.schema.lock import Container, Download, Inline, Lock, LockEntry, Member, Origin
 from bastide.sources.cache import Cache
 from bastide.sources.fetch import Fetcher
+from bastide.sources.index import uv_program
+from bastide.sources.wheelfile import WheelName, write_wheel
 from bastide.store.importer import check_bundle
 from bastide.trust.verifier import DigestOnly
 
@@ -253,3 +255,39 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="cannot be written") as caught:
         build(make_lock(tmp_path / "s"), blocked / "out", workshop(tmp_path / "cache"))
     assert caught.value.code == "BAS-3038"
+
+
+def _wheel(folder: Path, name: str, files: dict[str, bytes]) -> LockEntry:
+    wheel = WheelName(name, "1.0", "py3-none-any")
+    path = folder / wheel.filename
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n".encode()
+    write_wheel(path, wheel, files, metadata=metadata)
+    made = entry(name, path.read_bytes(), Download(url=path.as_uri()), ArtifactKind.WHEEL)
+    artifact = made.artifact.replace(filename=path.name, components=(Component.CONTROL,))
+    return made.replace(artifact=artifact)
+
+
+def test_bootstrap_installs_without_pip_or_network(tmp_path: Path) -> None:
+    """With the real uv and a small stand-in for Bastide, which is what is not under test."""
+    points = b"[console_scripts]\nbastide = bastide_small:main\n"
+    module = b"def main():\n    print('hello')\n"
+    files = {"bastide_small.py": module, "bastide-1.0.dist-info/entry_points.txt": points}
+    program = Path(uv_program()).read_bytes()
+    entries = (
+        _wheel(tmp_path, "bastide", files),
+        _wheel(tmp_path, "uv", {"uv-1.0.data/scripts/uv": program}),
+    )
+    lock = Lock(release="test-2026.11.0", target="debian12-x86_64", entries=entries)
+    out, venv = tmp_path / "out", tmp_path / "venv"
+    summary = build(lock, out, workshop(tmp_path / "cache"))
+    done = _bootstrap(out, venv, "--expect", summary.digest)
+    assert done.returncode == 0, done.stderr
+    assert summary.digest in done.stdout
+    said = subprocess.run([venv / "bin/bastide"], check=True, capture_output=True, text=True)
+    assert said.stdout == "hello\n"
+    blob = out / layout.blob_path(entries[0].artifact.sha256)
+    blob.unlink()
+    refused = _bootstrap(out, tmp_path / "second")
+    assert refused.returncode == 1
+    assert "the bundle is incomplete" in refused.stderr
+    assert not (tmp_path / "second").exists()

@@ -8,6 +8,7 @@ import pytest
 from bastide.errors import BundleError
 from bastide.sources import llama_wheel
 from bastide.sources.llama_wheel import SKIPPED, VARIANTS, Toolchain, content_key
+from bastide.sources.wheelfile import WheelName, write_wheel
 
 CMAKE = """
 if (GGML_CPU_ALL_VARIANTS)
@@ -60,11 +61,13 @@ def test_key_depends_on_source_and_tools(monkeypatch: pytest.MonkeyPatch) -> Non
     assert key != content_key("a" * 64, TOOLS)
 
 
-def test_libraries_must_run_on_the_targets_c_library() -> None:
+def test_libraries_must_run_on_the_targets_c_library(tmp_path: Path) -> None:
+    wheel = tmp_path / "x.whl"
     content = b"\x7fELF\0GLIBC_2.2.5\0GLIBC_2.36\0"
-    llama_wheel._check_glibc("libx.so", content, "2.36")
-    with pytest.raises(BundleError, match=r"glibc 2\.36; the target has 2\.31"):
-        llama_wheel._check_glibc("libx.so", content, "2.31")
+    write_wheel(wheel, WheelName("x", "1", "py3-none-any"), {"x/l.so": content}, metadata=b"")
+    llama_wheel.require_glibc(wheel, "2.36")
+    with pytest.raises(BundleError, match=r"l\.so was .* glibc 2\.36; the target has 2\.31"):
+        llama_wheel.require_glibc(wheel, "2.31")
 
 
 def test_an_engine_that_finds_no_backend_is_refused(tmp_path: Path) -> None:
