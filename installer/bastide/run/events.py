@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -11,6 +12,13 @@ from typing import Any
 Json = Mapping[str, Any]
 
 _LONGEST_MESSAGE = 2000  # characters; the whole is in the kept events
+
+# What Ansible says before what ssh or a module says.
+_PREFIX = re.compile(
+    r"^(task failed:\s*)?(module failed:|data could not be sent to remote host .* over ssh:"
+    r"|failed to connect to the host via ssh:)?\s*",
+    re.IGNORECASE,
+)
 
 
 class Status(StrEnum):
@@ -182,7 +190,7 @@ def explain(result: Json) -> tuple[str, str, str]:
     for item in items if isinstance(items, list) else ():
         if isinstance(item, dict) and item.get("failed"):
             return explain(item)
-    said = [str(result.get("msg") or "").strip()]
+    said = [_PREFIX.sub("", str(result.get("msg") or "").strip())]
     if result.get("rc") not in (None, 0) or not said[0]:
         printed = result.get("stderr") or result.get("module_stderr") or result.get("stdout") or ""
         said.append(str(printed or result.get("module_stdout") or "").strip())

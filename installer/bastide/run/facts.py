@@ -40,11 +40,6 @@ _DENIED = re.compile(
     re.IGNORECASE,
 )
 _NOISE = re.compile(r"^(warning:(?! remote host)|@{3,})", re.IGNORECASE)
-_PREFIX = re.compile(
-    r"^(task failed:\s*)?(data could not be sent to remote host .* over ssh:"
-    r"|failed to connect to the host via ssh:)?\s*",
-    re.IGNORECASE,
-)
 
 
 def gather(site: Site, folder: SiteFolder, home: Home, progress: Progress) -> SiteFacts:
@@ -162,7 +157,7 @@ def explain_unreachable(message: str, kind: Literal["unreachable", "failed"]) ->
         message: What ssh, Ansible or the host agent said.
         kind: How Ansible called it.
     """
-    lines = [_PREFIX.sub("", line).strip("@ \t\r") for line in message.splitlines()]
+    lines = [line.strip("@ \t\r") for line in message.splitlines()]
     lines = [line for line in lines if line]
     useful = [line for line in lines if not _NOISE.match(line)] or lines or ["no reason given"]
     telling = next((line for line in useful if _DENIED.search(line)), useful[-1])

@@ -23,7 +23,7 @@ from typing import Any
 from bastide.host import process
 from bastide.host.leash import leashed
 from bastide.layout import RunFolder
-from bastide.run.events import Event, Finished, parse_event
+from bastide.run.events import Event, Finished, PhaseStarted, parse_event
 
 POLL_SECONDS = 0.2  # how soon a cancelled run is noticed
 LARGEST_RESULT = 8_000_000  # characters of one step's result that still travel in an event
@@ -141,14 +141,20 @@ def run_playbook(
 
     asked = cancelled or threading.Event()
     final: list[Finished] = []
+    announced: list[PhaseStarted] = []
 
     def take(raw: dict[str, Any]) -> bool:
         event = parse_event(raw)
+        _trim(raw)
+        if isinstance(event, PhaseStarted):
+            announced[:] = [event]  # begun by its first step: Ansible also announces empty plays
+            return True
         if isinstance(event, Finished):
             final.append(event)
+        elif event is not None and announced:
+            on_event(announced.pop())
         if event is not None:
             on_event(event)
-        _trim(raw)
         return True
 
     runner = interface.init_runner(

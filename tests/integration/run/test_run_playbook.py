@@ -151,6 +151,13 @@ def test_a_failure_carries_the_host_agents_words(tmp_path: Path) -> None:
     assert (failed.message, failed.code, failed.hint) == ("no room", "BAS-6051", "make room")
 
 
+def test_a_phase_that_no_host_reaches_has_not_begun(tmp_path: Path) -> None:
+    after = BAD.replace("(1/1) STAGE", "(2/2) SWITCH")
+    _, events = play(make_run(tmp_path, BAD + after))
+    phases = [event.name for event in events if isinstance(event, PhaseStarted)]
+    assert phases == ["(1/1) STAGE: try"]
+
+
 def test_a_playbook_that_does_not_parse_is_no_success(tmp_path: Path) -> None:
     outcome, _ = play(make_run(tmp_path, "- hosts: [\n"))
     assert not outcome.succeeded

@@ -82,6 +82,8 @@ def test_other_failures_say_what_ansible_and_the_program_said() -> None:
     assert explain({"msg": "non-zero return code", "rc": 2, "stderr": "E: broken"})[0] == (
         "non-zero return code\nE: broken"
     )
+    lost = 'Task failed: Data could not be sent to remote host "10.0.0.1". Make sure this host can be reached over ssh: ssh: connect to host 10.0.0.1 port 22: No route to host'  # noqa: E501
+    assert explain({"msg": lost})[0] == "ssh: connect to host 10.0.0.1 port 22: No route to host"
     assert explain({})[0] == "it failed and gave no reason"
     assert "hidden" in explain({"censored": "the output has been hidden"})[0]
     looped = {
