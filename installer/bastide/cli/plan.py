@@ -67,4 +67,4 @@ def command(site_dir: Path, out: Path | None) -> PlanResult:
 
 def _apply_command(site_dir: Path, out: Path | None) -> str:
     site = "" if site_dir.resolve() == Path.cwd() else f" --site {site_dir}"
-    return f"bastide apply{site}" + (f" --plan {out}" if out else "")
+    return f"bastide apply{site}" + (f" {out}" if out else "")
