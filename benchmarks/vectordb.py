@@ -16,6 +16,7 @@ import argparse
 import http.client
 import json
 import os
+import signal
 import socket
 import ssl
 import statistics
@@ -25,6 +26,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -44,6 +46,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--dims", type=int, default=384)
     parser.add_argument("--seconds", type=float, default=5.0, help="length of one run")
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--wait", type=float, default=900, help="seconds to wait for the optimiser")
     parser.add_argument("--keep", action="store_true", help="leave the collection of --url there")
     parser.add_argument("--json", help="also write the numbers to this file")
     return parser.parse_args()
@@ -69,7 +72,7 @@ class Target:
             )
         return http.client.HTTPConnection(self.host, self.port, timeout=600)
 
-    def call(self, method: str, path: str, body: object = None) -> dict[str, object]:
+    def call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         """The result of one JSON request."""
         connection = self.connection()
         headers = {"api-key": self.key, "content-type": "application/json"}
@@ -80,7 +83,8 @@ class Target:
         connection.close()
         if response.status >= 400:
             raise SystemExit(f"{method} {path}: {response.status} {answer[:500]!r}")
-        return json.loads(answer)["result"]
+        result: dict[str, Any] = json.loads(answer)["result"]
+        return result
 
     def raw(self, path: str, body: bytes, method: str = "POST") -> bytes:
         """A whole request as bytes."""
@@ -186,7 +190,7 @@ def load(target: Target, vectors: np.ndarray) -> float:
     return time.perf_counter() - started
 
 
-def settle(target: Target, seconds: float = 900) -> float:
+def settle(target: Target, seconds: float) -> float:
     """Wait until the optimiser has been and gone; it starts after some quiet seconds."""
     started = time.perf_counter()
     while time.perf_counter() - started < seconds:
@@ -199,7 +203,7 @@ def settle(target: Target, seconds: float = 900) -> float:
     return seconds
 
 
-def queries(dims: int, number: int) -> list[dict[str, object]]:
+def queries(dims: int, number: int) -> list[dict[str, Any]]:
     """Random queries, each within one tenant."""
     rng = np.random.default_rng(7)
     return [
@@ -304,6 +308,7 @@ def own_service(folder: Path, key: str) -> tuple[subprocess.Popen[bytes], str]:
 def main() -> None:
     """Measure and print."""
     options = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # end the service too
     vectors = np.random.default_rng(3).standard_normal(
         (options.points, options.dims), dtype=np.float32
     )
@@ -315,7 +320,7 @@ def main() -> None:
         try:
             seconds = load(target, vectors)
             print(f"load: {options.points / seconds:.0f} points/s through HTTP, one client")
-            print(f"optimised and swapped in after {settle(target):.0f} s")
+            print(f"waited for the optimiser: {settle(target, options.wait):.0f} s")
             rows = {"through HTTP": measure(target, options)}
             table(f"{url}, {options.points} x {options.dims}", rows["through HTTP"])
             if options.url and not options.keep:
