@@ -89,7 +89,7 @@ def test_a_dead_engine_is_replaced_and_has_every_acknowledged_write(make_server:
     def answers() -> bool:
         answer = server.http().post("/collections/c/points/count", json={})
         assert answer.status_code in (200, 500)
-        return answer.status_code == 200 and answer.json()["result"]["count"] == 100
+        return bool(answer.status_code == 200 and answer.json()["result"]["count"] == 100)
 
     wait_until(answers, 30)
     assert client.upsert("c", points(100, 1)).status == models.UpdateStatus.COMPLETED

@@ -314,11 +314,11 @@ def test_keys(shared: Any, name: str) -> None:
     assert nobody.get("/collections", headers={"api-key": ""}).status_code == 401
     points = f"/collections/{name}/points"
     for path in ("query", "scroll", "count", "search"):
-        body = {"vector": [1, 0, 0], "limit": 1} if path == "search" else {}
+        body: Any = {"vector": [1, 0, 0], "limit": 1} if path == "search" else {}
         assert reader.post(f"{points}/{path}", json=body).status_code == 200
     assert reader.post(points, json={"ids": [1]}).status_code == 200
     assert reader.get("/metrics").status_code == 200
-    writes = [
+    writes: list[tuple[str, str, Any]] = [
         ("PUT", "/collections/new", {"vectors": {"size": 1, "distance": "Dot"}}),
         ("DELETE", f"/collections/{name}", None),
         ("PUT", points, {"points": []}),

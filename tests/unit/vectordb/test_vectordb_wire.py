@@ -276,7 +276,7 @@ def hits(*rows: tuple[int, Any]) -> list[Any]:
 
 
 def test_groups_keep_rank_and_count_a_point_once_a_group() -> None:
-    grouping = groups.Grouping("a.b", groups=2, size=2)
+    grouping = wire_query.Grouping("a.b", groups=2, size=2)
     ranked = hits(
         (1, {"a": {"b": "x"}}),
         (2, {"a": [{"b": "y"}, {"b": "x"}, {"b": "x"}]}),
@@ -298,7 +298,7 @@ def test_groups_ask_for_more_until_they_are_full() -> None:
         asked.append(limit)
         return ranked[:limit]
 
-    found = groups.search(fetch, groups.Grouping("g", groups=2, size=2))
+    found = groups.search(fetch, wire_query.Grouping("g", groups=2, size=2))
     assert {k: [h.id for h in v] for k, v in found.items()} == {"a": [0, 1], "b": [500, 501]}
     assert asked == sorted(asked)
     assert len(asked) < 5
