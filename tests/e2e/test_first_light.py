@@ -65,6 +65,12 @@ class Operator:
         answer: dict[str, Any] = json.loads(done.stdout)
         return answer
 
+    def applies(self) -> dict[str, Any]:
+        """Plan and apply; return apply's result."""
+        self.asks("plan")
+        result: dict[str, Any] = self.asks("apply --yes")["result"]
+        return result
+
     def on_host(self, command: str, *, expect: int | None = 0) -> str:
         """Run a shell command on the host; return what it printed."""
         done = self.types(f"bastide lab exec --host host1 -- {command}", expect=expect)
@@ -81,7 +87,8 @@ def operator(lab_tools: None, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 def test_the_readme_leads_to_a_proved_answer(operator: Operator) -> None:
     for line in readme_commands():
-        operator.types(line)
+        said = operator.types(line)
+        assert "Traceback" not in said.stderr, line
     report = json.loads((operator.site / "reports/latest/report.json").read_text())
     assert report["first_answer"]["answer"]
     page = (operator.site / "reports/latest/report.html").read_text()
@@ -94,7 +101,7 @@ def test_the_host_has_no_route_out(operator: Operator) -> None:
 
 def test_a_second_apply_changes_nothing_and_is_fast(operator: Operator) -> None:
     first = json.loads(next((operator.site / "runs").glob("*/summary.json")).read_text())
-    again = operator.asks("apply --yes")["result"]
+    again = operator.applies()
     assert sum(host["changed"] for host in again["hosts"]) == 0
     # A ratio of the same machine, not a speed; the benchmark holds it to 15 %.
     assert again["seconds"] < first["seconds"] * 0.5
@@ -118,7 +125,7 @@ def test_a_changed_site_restarts_only_what_it_touches(operator: Operator) -> Non
     plan = operator.asks("plan")["result"]
     units = {unit["name"] for host in plan["plan"]["hosts"] for unit in host["units"]}
     assert units == {"bastide-gateway.service"}
-    operator.asks("apply --yes")
+    operator.applies()
 
 
 def test_a_stale_plan_is_refused_and_says_what_changed(operator: Operator) -> None:
@@ -137,7 +144,7 @@ def test_drift_is_seen_and_mended(operator: Operator) -> None:
     operator.on_host("sed -i s/maxconn/maxconn\\ / /opt/bastide/current/etc/haproxy.cfg")
     plan = operator.asks("plan")["result"]
     assert any("haproxy.cfg" in each for host in plan["plan"]["hosts"] for each in host["drift"])
-    operator.asks("apply --yes")
+    operator.applies()
     assert operator.asks("plan")["result"]["changes"] == 0
 
 
@@ -145,6 +152,7 @@ def test_drift_is_seen_and_mended(operator: Operator) -> None:
 def test_a_killed_apply_is_completed_by_a_plain_rerun(operator: Operator, seconds: float) -> None:
     """Removes the generation, so that each apply has all of its work to do."""
     operator.on_host("rm -rf /opt/bastide/generations /opt/bastide/current")
+    operator.asks("plan")
     with subprocess.Popen(
         ["bash", "-c", "exec bastide lab exec -- bastide apply --site site --yes"],
         cwd=operator.folder,
@@ -155,7 +163,7 @@ def test_a_killed_apply_is_completed_by_a_plain_rerun(operator: Operator, second
     ) as process:
         time.sleep(seconds)  # where the kill falls is the point of the test, not its correctness
         os.killpg(process.pid, signal.SIGKILL)
-    operator.asks("apply --yes")
+    operator.applies()
     answer = operator.asks("plan")["result"]
     assert answer["changes"] == 0
 
@@ -222,5 +230,5 @@ def test_too_little_memory_is_refused_with_the_figures(operator: Operator) -> No
 
 
 def test_the_site_is_good_after_all_that(operator: Operator) -> None:
-    operator.asks("apply --yes")
+    operator.applies()
     operator.asks("verify")

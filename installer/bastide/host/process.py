@@ -35,7 +35,7 @@ class ProcessError(BastideError):
         self.returncode = returncode
 
 
-def run(  # noqa: PLR0913 - the options of one process belong together
+def run(
     argv: Sequence[str],
     *,
     check: bool = True,

@@ -168,7 +168,8 @@ def test_a_stopped_unit_is_started_in_the_same_generation() -> None:
     assert host.drift == ("unit bastide-llm.service is failed",)
     assert actions(host) == {"llm": "start"}
     assert host.generation_after == host.generation_before == 1
-    assert host.pulls == host.files == ()
+    assert not host.pulls
+    assert not host.files
 
 
 def test_a_unit_of_a_group_that_the_host_left_is_stopped() -> None:

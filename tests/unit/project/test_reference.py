@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
+from click import Command, Context, Group
+
 from bastide import errors
 from bastide.cli.main import VERBS, main
-from click import Command, Context, Group
 
 ROOT = Path(__file__).resolve().parents[3]
 REFERENCE = ROOT / "docs" / "reference"

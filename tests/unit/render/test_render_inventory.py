@@ -28,7 +28,11 @@ class Loader(yaml.SafeLoader):
     """Reads the tag as Ansible does: text that is never evaluated."""
 
 
-Loader.add_constructor("!unsafe", lambda loader, node: Unsafe(loader.construct_scalar(node)))
+def _unsafe(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Unsafe:
+    return Unsafe(loader.construct_scalar(node))
+
+
+Loader.add_constructor("!unsafe", _unsafe)
 
 
 def make_site(user: str = "root", key: str = "~/k", known: str = "keys/known") -> Site:
@@ -50,8 +54,9 @@ def make_site(user: str = "root", key: str = "~/k", known: str = "keys/known") -
 
 
 def read(content: bytes) -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.load(content, Loader=Loader)  # noqa: S506 - a SafeLoader
-    return loaded["all"]
+    loaded = yaml.load(content, Loader=Loader)  # noqa: S506 - a SafeLoader
+    everything: dict[str, Any] = loaded["all"]
+    return everything
 
 
 def strings(value: object) -> list[str]:
@@ -109,7 +114,7 @@ def test_ansible_itself_does_not_evaluate_it(tmp_path: Path) -> None:
     marker = tmp_path / "pwned"
     user = EVIL_USER.replace("/tmp/pwned", str(marker))
     (tmp_path / "hosts.yml").write_bytes(inventory(make_site(user=user), ROOT, {}, {}))
-    argv = [Path(sys.executable).parent / "ansible", "one", "-i", "hosts.yml", "-c", "local"]
+    argv = [str(Path(sys.executable).parent / "ansible"), "one", "-i", "hosts.yml", "-c", "local"]
     done = subprocess.run(
         [*argv, "-m", "ansible.builtin.debug", "-a", "var=ansible_user"],
         cwd=tmp_path,

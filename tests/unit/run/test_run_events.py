@@ -113,7 +113,7 @@ def test_no_result_however_odd_breaks_the_explanation(value: Any) -> None:
 
 def test_the_state_follows_phases_and_hosts() -> None:
     state = RunState.begin({"host1": 1000, "host2": 0})
-    events = [
+    events: list[tuple[Event, float]] = [
         (PhaseStarted("(1/2) STAGE: put artifacts on hosts"), 1.0),
         (StepStarted("pull", "base"), 1.0),
         (StepEnded("host1", "pull", "base", Status.CHANGED), 3.0),
