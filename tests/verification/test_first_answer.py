@@ -26,8 +26,8 @@ CORPUS = Path(__file__).parent / "corpus"
 BATCH = 10  # passages in one request
 TOP = 3
 ENOUGH = 18  # of 20 questions must find their passage among the first three
-TOKENS = 64
-BUDGET = 10.0  # s for the answers that are information only; a slow machine gives fewer of them
+TOKENS = 48
+BUDGET = 8.0  # s for the answers that are information only; a slow machine gives fewer of them
 FIRST = "Q01"  # the question that is shown, and whose answer must state its fact
 
 Record = Callable[[str, object], None]

@@ -23,7 +23,7 @@ def test_ports_are_bound_where_they_should_be(machine: Machine, saw: Saw) -> Non
         if open_.port in wanted:
             ours[open_.port].append(open_)
         elif not open_.loopback:
-            saw(f"also open, not Bastide's: {open_.address}:{open_.port} {open_.process}".rstrip())
+            saw(f"also open, not Bastide's: {open_.address} port {open_.port} {open_.process}")
     wrong = []
     for port, each in wanted.items():
         addresses = sorted({open_.address for open_ in ours[port]})
