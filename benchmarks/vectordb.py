@@ -1,7 +1,7 @@
 """Latency and throughput of the vector database service, beside calling Edge in process.
 
     python benchmarks/vectordb.py                          # starts a service of its own on loopback
-    python benchmarks/vectordb.py --url https://gateway:8443 --api-key KEY --ca ca.pem
+    python benchmarks/vectordb.py --url https://gateway:8443 --api-key-file FILE --ca ca.pem
 
 It loads random vectors with a tenant field and its keyword index, waits until they are optimised,
 and measures the ten nearest within one tenant, payload included: 1 and 16 clients, the median of
@@ -40,7 +40,7 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--url", help="measure this service or gateway instead of an own one")
-    parser.add_argument("--api-key", default="benchmark-key")
+    parser.add_argument("--api-key-file", type=Path, help="file with the key, for --url")
     parser.add_argument("--ca", help="CA certificate of --url")
     parser.add_argument("--points", type=int, default=100_000)
     parser.add_argument("--dims", type=int, default=384)
@@ -312,11 +312,12 @@ def main() -> None:
     vectors = np.random.default_rng(3).standard_normal(
         (options.points, options.dims), dtype=np.float32
     )
+    key = options.api_key_file.read_text().strip() if options.api_key_file else "benchmark-key"
     with tempfile.TemporaryDirectory(prefix="bastide-benchmark-") as name:
         folder, process, url = Path(name), None, options.url
         if url is None:
-            process, url = own_service(folder, options.api_key)
-        target = Target(url, options.api_key, options.ca)
+            process, url = own_service(folder, key)
+        target = Target(url, key, options.ca)
         try:
             seconds = load(target, vectors)
             print(f"load: {options.points / seconds:.0f} points/s through HTTP, one client")

@@ -100,11 +100,11 @@ def test_the_host_has_no_route_out(operator: Operator) -> None:
 
 
 def test_a_second_apply_changes_nothing_and_is_fast(operator: Operator) -> None:
-    first = json.loads(next((operator.site / "runs").glob("*/summary.json")).read_text())
+    first = json.loads(min((operator.site / "runs").glob("*/summary.json")).read_text())
     again = operator.applies()
     assert sum(host["changed"] for host in again["hosts"]) == 0
     # A ratio of the same machine, not a speed; the benchmark holds it to 15 %.
-    assert again["seconds"] < first["seconds"] * 0.5
+    assert again["elapsed"] < first["elapsed"] * 0.5
     assert operator.asks("plan")["result"]["changes"] == 0
 
 
