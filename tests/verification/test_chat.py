@@ -68,6 +68,7 @@ def test_chat_answers(expected: Expectations, chat: openai.OpenAI, saw: Saw) -> 
     text = answer.choices[0].message.content or ""
     saw(text.strip())
     assert text.strip(), "the answer is empty"
+    assert answer.model == expected.chat_model
     assert answer.choices[0].finish_reason in {"stop", "length"}
     assert answer.usage is not None
     assert answer.usage.prompt_tokens > 0

@@ -32,7 +32,10 @@ def show(result: ImportResult) -> None:
     table.add_row("copied", _copied(result))
     table.add_row("store", str(result.store))
     console.print(table)
-    console.print(f"Imported; every byte was checked. Note: {result.trust.statement}", markup=False)
+    console.print(
+        f"Imported; every byte that came in was checked. Note: {result.trust.statement}",
+        markup=False,
+    )
     console.print("Next: bastide init", markup=False)
 
 
@@ -42,8 +45,9 @@ def _copied(result: ImportResult) -> str:
         parts.append(f"{human_bytes(result.bytes_continued)} kept from an interrupted import")
     if result.bytes_present:
         parts.append(f"{human_bytes(result.bytes_present)} were in the store already")
-    rate = (result.bytes_copied + result.bytes_continued) / max(result.seconds, 1e-3)
-    return f"{', '.join(parts)}; {result.seconds:.1f} s, {human_bytes(rate)}/s"
+    checked = result.bytes_copied + result.bytes_continued
+    rate = f", {human_bytes(checked / result.seconds)}/s" if checked and result.seconds else ""
+    return f"{', '.join(parts)}; {result.seconds:.1f} s{rate}"
 
 
 def _digest(text: str | None) -> str | None:

@@ -54,7 +54,9 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - JSON values are of any type
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        # A result's own error stands in the envelope already, with its code and hint.
+        return {k: _plain(v) for k, v in fields.items() if not isinstance(v, BaseException)}
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
