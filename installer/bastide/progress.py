@@ -47,3 +47,12 @@ class SilentProgress:
 
     def note(self, text: str) -> None:
         """Drop the line."""
+
+
+def human_bytes(amount: float) -> str:
+    """Return ``amount`` bytes in decimal units, as disks are sold: ``98.4 MB``."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if abs(amount) < 1000:
+            return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"

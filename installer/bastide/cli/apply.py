@@ -11,9 +11,10 @@ from rich.console import Console
 
 from bastide.cli.context import SiteContext, load_context, site_option
 from bastide.cli.live import Watcher, watching
-from bastide.cli.output import human_bytes, reports, stderr, stdout
+from bastide.cli.output import reports, stderr, stdout
 from bastide.cli.plan_view import print_plan
 from bastide.errors import ConfigError
+from bastide.progress import human_bytes
 from bastide.run.apply import apply
 from bastide.run.session import Order
 from bastide.run.summary import ApplyResult, HostOutcome, HostResult

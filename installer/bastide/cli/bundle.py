@@ -13,8 +13,9 @@ from bastide.bundle.build import BundleSummary, build
 from bastide.bundle.catalogue import Catalogue
 from bastide.bundle.lock import load_lock, resolve, save_lock
 from bastide.bundle.workshop import Workshop
-from bastide.cli.output import human_bytes, progress, reports, stdout
+from bastide.cli.output import progress, reports, stdout
 from bastide.errors import ConfigError
+from bastide.progress import human_bytes
 from bastide.schema.artifact import Artifact
 from bastide.schema.lock import Lock
 from bastide.sources.cache import Cache

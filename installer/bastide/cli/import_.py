@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from bastide.cli.output import human_bytes, progress, reports, stdout
+from bastide.cli.output import progress, reports, stdout
 from bastide.errors import ConfigError
 from bastide.layout import Home
+from bastide.progress import human_bytes
 from bastide.store import Store
 from bastide.store.importer import ImportOptions, import_bundle
 from bastide.store.results import ImportResult

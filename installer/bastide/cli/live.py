@@ -14,7 +14,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from bastide.cli.output import human_bytes, stderr
+from bastide.cli.output import stderr
+from bastide.progress import human_bytes
 from bastide.run.events import Status
 from bastide.run.follow import RunObserver
 from bastide.run.state import HostState, RunState

@@ -32,7 +32,7 @@ from rich.progress import (
 from rich.progress import Progress as RichProgress
 
 from bastide.errors import BastideError
-from bastide.progress import Progress, Task
+from bastide.progress import Progress, Task, human_bytes
 
 ENVELOPE = "bastide.result/1"
 LINE_SECONDS = 5.0  # a plain log gets at most one line a task in this time
@@ -187,15 +187,6 @@ class TerminalProgress:
     def note(self, text: str) -> None:
         """Print a line that stays."""
         self._console.print(text, markup=False)
-
-
-def human_bytes(amount: float) -> str:
-    """Return ``amount`` bytes in decimal units, as disks are sold: ``98.4 MB``."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if abs(amount) < 1000:
-            return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} TB"
 
 
 class _LineTask:

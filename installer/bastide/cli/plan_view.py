@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from rich.console import Console
 
-from bastide.cli.output import human_bytes
+from bastide.progress import human_bytes
 from bastide.schema.plan import HostPlan, Plan, Pull
 
 _SIGNS = {

@@ -10,11 +10,12 @@ from pathlib import Path
 import click
 
 from bastide.cli.context import SiteContext, load_context, site_option
-from bastide.cli.output import human_bytes, progress, reports, stdout
+from bastide.cli.output import progress, reports, stdout
 from bastide.errors import PreflightError
 from bastide.plan.inputs import PlanInputs
 from bastide.plan.memory import memory_needed
 from bastide.plan.preflight import PreflightInputs, require_fit
+from bastide.progress import human_bytes
 from bastide.run.facts import gather
 from bastide.schema.site import Group
 

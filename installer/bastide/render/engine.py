@@ -67,6 +67,24 @@ def to_systemd(value: Any) -> Markup:  # noqa: ANN401 - any scalar
     return Markup(f'"{text}"')  # noqa: S704 - quoted above
 
 
+def strict_environment(root: Path) -> jinja2.Environment:
+    """Return the one dialect of our templates: ``[[ ]]``, nothing undefined, values escaped."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(root),
+        undefined=jinja2.StrictUndefined,
+        variable_start_string="[[",
+        variable_end_string="]]",
+        block_start_string="[%",
+        block_end_string="%]",
+        comment_start_string="[#",
+        comment_end_string="#]",
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=True,
+    )
+
+
 class TemplateFolder:
     """The templates below one folder.
 
@@ -76,21 +94,9 @@ class TemplateFolder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(root),
-            undefined=jinja2.StrictUndefined,
-            variable_start_string="[[",
-            variable_end_string="]]",
-            block_start_string="[%",
-            block_end_string="%]",
-            comment_start_string="[#",
-            comment_end_string="#]",
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-            autoescape=True,  # only so that macros mark their output as done: see _finalize
-            finalize=_finalize,
-        )
+        # autoescape only so that macros mark their output as done: see _finalize
+        self._environment = strict_environment(root)
+        self._environment.finalize = _finalize
         self._environment.filters.update(
             to_json=to_json, to_nice_json=to_nice_json, to_yaml=to_yaml, to_systemd=to_systemd
         )

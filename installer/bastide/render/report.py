@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import jinja2
-
 from bastide import resources
+from bastide.render.engine import strict_environment
 from bastide.schema.verification import Check, VerificationReport
 
 TEMPLATE = "report.html.j2"
@@ -12,19 +11,7 @@ TEMPLATE = "report.html.j2"
 
 def html(report: VerificationReport) -> str:
     """Return ``report`` as a page; every text from outside is escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(resources.templates()),
-        undefined=jinja2.StrictUndefined,
-        variable_start_string="[[",
-        variable_end_string="]]",
-        block_start_string="[%",
-        block_end_string="%]",
-        comment_start_string="[#",
-        comment_end_string="#]",
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=True,
-    )
+    environment = strict_environment(resources.templates())
     environment.filters["seconds"] = seconds
     return environment.get_template(TEMPLATE).render(report=report, worst=worst, seconds=seconds)
 

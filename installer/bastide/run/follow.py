@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from bastide.progress import human_bytes
 from bastide.run.events import Event, PhaseStarted, Status, StepEnded
 from bastide.run.state import RunState, advance, end_phase, with_pulled, with_to_pull
 
@@ -34,15 +35,6 @@ class SilentObserver:
 
     def line(self, text: str) -> None:
         """Drop the line."""
-
-
-def human_bytes(amount: float) -> str:
-    """Return ``amount`` bytes in decimal units: ``98.4 MB``."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if abs(amount) < 1000:
-            return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} TB"
 
 
 class Follower:

@@ -22,7 +22,7 @@ BLOCKS = 16  # slack, so that no stage waits for another's hiccup
 # Bytes in one write. Larger writes make ext4 take larger folios: on Linux 6.18, 1 MiB and more
 # cost up to four times the kernel time of 128 KiB for the same bytes.
 WRITE = 128 * 2**10
-WRITEBACK = 32 * 2**20  # bytes after which the kernel is told to start writing to disk
+WRITEBACK = 8 * 2**20  # bytes after which the kernel is told to start writing to disk
 SETTLERS = 4  # threads that sync finished files; a journal commit serves several at once
 UNSETTLED = 64  # finished files that may wait for a sync at once; bounds open descriptors
 

@@ -11,8 +11,9 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from bastide.cli.output import human_bytes, reports
+from bastide.cli.output import reports
 from bastide.errors import BastideError, PreflightError, Problem
+from bastide.progress import human_bytes
 
 
 @dataclass(frozen=True)

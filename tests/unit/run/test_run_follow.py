@@ -5,8 +5,9 @@ from pathlib import Path
 from rich.console import Console
 
 from bastide.cli.live import TableWatcher
+from bastide.progress import human_bytes
 from bastide.run.events import PhaseStarted, Status, StepEnded, StepStarted
-from bastide.run.follow import Follower, human_bytes
+from bastide.run.follow import Follower
 from bastide.run.state import RunState
 
 
