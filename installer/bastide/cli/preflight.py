@@ -41,12 +41,7 @@ class PreflightReport:
     site: str
     release: str
     hosts: tuple[HostReport, ...]
-    failure: tuple[PreflightError, ...] = ()
-
-    @property
-    def error(self) -> PreflightError | None:
-        """What is wrong; the command then fails with it."""
-        return self.failure[0] if self.failure else None
+    error: PreflightError | None = None  # the command then fails with it
 
 
 def _view(report: PreflightReport) -> None:
@@ -81,16 +76,16 @@ def command(site_dir: Path) -> PreflightReport:
     """
     context = load_context(site_dir)
     inputs = gather_inputs(context)
-    failure: tuple[PreflightError, ...] = ()
+    error: PreflightError | None = None
     try:
         require_ready(context, inputs)
-    except PreflightError as error:
-        failure = (error,)
+    except PreflightError as refused:
+        error = refused
     return PreflightReport(
         site=context.site.name,
         release=context.bundle.root.release,
         hosts=_hosts(context, inputs),
-        failure=failure,
+        error=error,
     )
 
 

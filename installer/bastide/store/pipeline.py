@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from bastide.store.transfer import Job, Transfer, open_partial, settle
 
 BLOCK = 2**20  # bytes; small enough that a block is still in the cache when it is written
-BLOCKS = 16  # slack, so that no stage waits for another's hiccup
+BLOCKS = 64  # slack for the stages: on a busy machine each waits its turn for a processor
 # Bytes in one write. Larger writes make ext4 take larger folios: on Linux 6.18, 1 MiB and more
 # cost up to four times the kernel time of 128 KiB for the same bytes.
 WRITE = 128 * 2**10
