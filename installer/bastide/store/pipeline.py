@@ -8,6 +8,7 @@ hashed and what is written is the same buffer.
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import queue
 import threading
@@ -18,10 +19,8 @@ from dataclasses import dataclass
 from bastide.store.transfer import Job, Transfer, open_partial, settle
 
 BLOCK = 2**20  # bytes; small enough that a block is still in the cache when it is written
-BLOCKS = 64  # slack for the stages: on a busy machine each waits its turn for a processor
-# Bytes in one write. Larger writes make ext4 take larger folios: on Linux 6.18, 1 MiB and more
-# cost up to four times the kernel time of 128 KiB for the same bytes.
-WRITE = 128 * 2**10
+BLOCKS = 32  # slack for the stages: on a busy machine each waits its turn for a processor
+WRITE = 128 * 2**10  # bytes in one write; on ext4 (Linux 6.18) 1 MiB was slower and less even
 WRITEBACK = 8 * 2**20  # bytes after which the kernel is told to start writing to disk
 SETTLERS = 4  # threads that sync finished files; a journal commit serves several at once
 UNSETTLED = 64  # finished files that may wait for a sync at once; bounds open descriptors
@@ -44,7 +43,9 @@ class Ring:
         self._free: queue.SimpleQueue[Block] = queue.SimpleQueue()
         self._lock = threading.Lock()
         for _ in range(BLOCKS):
-            self._free.put(Block(memoryview(bytearray(BLOCK))))
+            # Mapped, and so page-aligned: the kernel copies into and out of the odd addresses of a
+            # bytearray at half the speed.
+            self._free.put(Block(memoryview(mmap.mmap(-1, BLOCK))))
 
     def take(self) -> Block:
         """Return a free buffer, waiting for one."""
