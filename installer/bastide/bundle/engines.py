@@ -45,7 +45,11 @@ def build_engine(engine: Engine, target: Target, workshop: Workshop) -> LocalWhe
         ProcessError: The build failed.
     """
     if engine.distribution != "llama-cpp-python":
-        raise BundleError(f"there is no recipe to build {engine.distribution}", code="BAS-3022")
+        raise BundleError(
+            f"there is no recipe to build {engine.distribution}",
+            code="BAS-3022",
+            hint="take it out of the release's builds: the only engine is llama-cpp-python",
+        )
     sdist, container = fetch_sdist(engine, workshop)
     tools = llama_wheel.toolchain()
     origin = Built(

@@ -75,7 +75,9 @@ def _document(lock: Lock, name: str, kind: type[D]) -> D:
     for entry in lock.entries:
         if entry.artifact.name == name and isinstance(entry.origin, Inline):
             return parse_yaml(entry.origin.text.encode(), kind, where=f"the lock's {name}")
-    raise BundleError(f"the lock carries no {name}", code="BAS-3035")
+    raise BundleError(
+        f"the lock carries no {name}", code="BAS-3035", hint="make a new one: `bastide bundle lock`"
+    )
 
 
 def _require(entry: LockEntry, workshop: Workshop) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path, PurePosixPath
 from bastide.errors import BundleError
 from bastide.sources.cache import Cache
 
+_OTHER_FILE = "let the catalogue name another file; its digest is right, so it was made like this"
+
 
 def member(url: str, archive: Path, path: Sequence[str], cache: Cache) -> tuple[str, int]:
     """Store an archive's member in the cache; ``url`` says what kind of archive it is."""
@@ -37,7 +39,7 @@ def zip_member(archive: Path, path: Sequence[str], cache: Cache) -> tuple[str, i
         raise _absent(archive, first) from error
     except (zipfile.BadZipFile, OSError, ValueError) as error:
         raise BundleError(
-            f"{archive.name} is not a readable zip: {error}", code="BAS-3032"
+            f"{archive.name} is not a readable zip: {error}", code="BAS-3032", hint=_OTHER_FILE
         ) from error
     return zip_member(cache.path(digest), rest, cache) if rest else (digest, size)
 
@@ -58,7 +60,7 @@ def sdist_member(archive: Path, path: str, cache: Cache) -> tuple[str, int]:
                         return cache.put_stream(stream)
     except (tarfile.TarError, OSError) as error:
         raise BundleError(
-            f"{archive.name} is not a readable tar: {error}", code="BAS-3032"
+            f"{archive.name} is not a readable tar: {error}", code="BAS-3032", hint=_OTHER_FILE
         ) from error
     raise _absent(archive, path)
 
@@ -69,7 +71,9 @@ def unpack_flat_zip(archive: Path, folder: Path) -> None:
         for info in opened.infolist():
             path = PurePosixPath(info.filename)
             if path.is_absolute() or ".." in path.parts:
-                raise BundleError(f"{archive.name} holds the path {path}", code="BAS-3032")
+                raise BundleError(
+                    f"{archive.name} holds the path {path}", code="BAS-3032", hint=_OTHER_FILE
+                )
             opened.extract(info, folder)
 
 

@@ -157,7 +157,11 @@ class DebianSolver:
         name, version, _ = urllib.parse.unquote(filename).split("_")
         stanza = self._available.get((name, version))
         if stanza is None or "SHA256" not in stanza:
-            raise BundleError(f"the archive's index lacks {name} {version}", code="BAS-3026")
+            raise BundleError(
+                f"the archive's index lacks {name} {version}",
+                code="BAS-3026",
+                hint="run the command again: the mirror was being updated",
+            )
         return DebFile(url.strip("'"), stanza)
 
     def _read_lists(self) -> dict[tuple[str, str], Stanza]:

@@ -165,7 +165,9 @@ class _Download:
         except (OSError, http.client.HTTPException) as error:
             if self.pin.url.startswith("file:"):
                 raise FetchError(
-                    f"{self.pin.url} cannot be read: {_reason(error)}", code="BAS-3013"
+                    f"{self.pin.url} cannot be read: {_reason(error)}",
+                    code="BAS-3013",
+                    hint="put the file there, or correct its path in the catalogue",
                 ) from error
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise FetchError(
@@ -235,7 +237,11 @@ def _open(pin: Pin, have: int, timeout: float) -> Iterator[_Reply]:
     """Ask for the file from byte ``have`` on; the server may start over at 0."""
     scheme = urllib.parse.urlsplit(pin.url).scheme
     if scheme not in ("https", "http", "file"):
-        raise FetchError(f"{pin.url}: cannot fetch by {scheme or 'no scheme'}", code="BAS-3013")
+        raise FetchError(
+            f"{pin.url}: cannot fetch by {scheme or 'no scheme'}",
+            code="BAS-3013",
+            hint="give the catalogue an address that begins with https, http or file",
+        )
     request = urllib.request.Request(pin.url)  # noqa: S310 - scheme checked
     request.add_header("User-Agent", f"bastide/{__version__}")
     for name, value in pin.headers.items():

@@ -105,7 +105,11 @@ def find_file(requirement: str, *, sdist: bool = False) -> IndexFile:
     entry = package.get("sdist") if sdist else (package.get("wheels") or [None])[0]
     if entry is None:
         kind = "source distribution" if sdist else "wheel"
-        raise BundleError(f"the package index has no {kind} of {requirement}", code="BAS-3024")
+        raise BundleError(
+            f"the package index has no {kind} of {requirement}",
+            code="BAS-3024",
+            hint="correct the version that the catalogue pins",
+        )
     return _index_file(package, entry)
 
 
@@ -161,6 +165,7 @@ def _wheel(package: dict[str, Any], local: Path | None, ranks: Mapping[Tag, int]
         raise BundleError(
             f"{package['name']} {package.get('version')} has no wheel that fits the target",
             code="BAS-3024",
+            hint="pin a version that has one, or give the release a recipe to build it",
         )
     return min(candidates, key=lambda candidate: candidate[0])[1]
 

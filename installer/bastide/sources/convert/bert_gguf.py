@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from bastide.errors import BundleError
 
+_ELSEWHERE = "let the model card name a source that has the GGUF file itself"
 RECIPE = "bert-gguf/1"
 UNUSED_TENSORS = ("embeddings.position_ids", "pooler.", "cls.")  # only embeddings are wanted
 KEPT_AS_F32 = (gguf.MODEL_TENSOR.POS_EMBD, gguf.MODEL_TENSOR.TOKEN_TYPES)
@@ -61,6 +62,7 @@ def convert(folder: Path, output: Path, identity: Identity) -> None:
         raise BundleError(
             f"cannot convert a model of type {config.get('model_type')!r}: expected 'bert'",
             code="BAS-3031",
+            hint=_ELSEWHERE,
         )
     writer = gguf.GGUFWriter(str(output), "bert")
     _add_identity(writer, identity)
@@ -80,10 +82,12 @@ def _json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise BundleError(
-            f"the model's {path.name} cannot be read: {error}", code="BAS-3031"
+            f"the model's {path.name} cannot be read: {error}", code="BAS-3031", hint=_ELSEWHERE
         ) from error
     if not isinstance(value, dict):
-        raise BundleError(f"the model's {path.name} is not a JSON object", code="BAS-3031")
+        raise BundleError(
+            f"the model's {path.name} is not a JSON object", code="BAS-3031", hint=_ELSEWHERE
+        )
     return value
 
 
@@ -116,7 +120,9 @@ def _pooling(folder: Path) -> gguf.PoolingType:
     wanted = [pooling for key, pooling in POOLINGS.items() if modes.get(key)]
     if len(wanted) != 1:
         raise BundleError(
-            f"the model's way of pooling is not one of {', '.join(POOLINGS)}", code="BAS-3031"
+            f"the model's way of pooling is not one of {', '.join(POOLINGS)}",
+            code="BAS-3031",
+            hint=_ELSEWHERE,
         )
     return wanted[0]
 
@@ -124,7 +130,9 @@ def _pooling(folder: Path) -> gguf.PoolingType:
 def _add_vocabulary(writer: gguf.GGUFWriter, config: dict[str, Any], folder: Path) -> None:
     tokenizer = _json(folder / "tokenizer.json")
     if tokenizer["model"].get("type", "WordPiece") != "WordPiece":
-        raise BundleError("the model's tokenizer is not WordPiece", code="BAS-3031")
+        raise BundleError(
+            "the model's tokenizer is not WordPiece", code="BAS-3031", hint=_ELSEWHERE
+        )
     special = {t["content"] for t in tokenizer["added_tokens"] if t["special"]}
     by_id = {number: token for token, number in tokenizer["model"]["vocab"].items()}
     tokens, types = [], []
@@ -161,7 +169,9 @@ def _tensors(path: Path) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
                 continue
             tensor = file.get_tensor(name)
             if tensor.dtype not in (np.float32, np.float16):
-                raise BundleError(f"tensor {name} is of type {tensor.dtype}", code="BAS-3031")
+                raise BundleError(
+                    f"tensor {name} is of type {tensor.dtype}", code="BAS-3031", hint=_ELSEWHERE
+                )
             yield name, tensor.astype(np.float32)
 
 
@@ -173,7 +183,9 @@ def _add_tensor(
 ) -> None:
     found = names.get_type_and_name(name, try_suffixes=(".weight", ".bias"))
     if found is None:
-        raise BundleError(f"tensor {name} has no place in a BERT model", code="BAS-3031")
+        raise BundleError(
+            f"tensor {name} has no place in a BERT model", code="BAS-3031", hint=_ELSEWHERE
+        )
     kind, new_name = found
     if tensor.ndim == 1 or kind in KEPT_AS_F32 or new_name.endswith("_norm.weight"):
         writer.add_tensor(new_name, tensor)
