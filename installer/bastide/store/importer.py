@@ -23,6 +23,7 @@ from bastide.store.local import Store
 from bastide.store.opening import Blob, OpenBundle, damage, incomplete, open_bundle
 from bastide.store.pipeline import Pipeline
 from bastide.store.results import CheckResult, ImportResult, kind_totals
+from bastide.store.source import FileSource
 from bastide.store.space import no_space, require_space
 from bastide.store.transfer import Job, Keep, Transfer
 from bastide.trust.verifier import RootVerifier
@@ -136,7 +137,7 @@ def import_bundle(
 
 
 def _job(bundle: OpenBundle, blob: Blob, keep: Keep | None = None) -> Job:
-    return Job(blob.sha256, blob.size, bundle.folder / blob.path, keep)
+    return Job(blob.sha256, blob.size, FileSource(bundle.folder / blob.path), keep)
 
 
 def _run(jobs: Iterable[tuple[Blob, Job]], task: Task) -> list[Transfer]:
@@ -154,7 +155,9 @@ def _present(bundle: OpenBundle, store: Store, progress: Progress, *, recheck: b
     found = [blob for blob in bundle.blobs if store.has(blob.sha256, blob.size)]
     if not recheck or not found:
         return set(found)
-    jobs = [(blob, Job(blob.sha256, blob.size, store.blob(blob.sha256))) for blob in found]
+    jobs = [
+        (blob, Job(blob.sha256, blob.size, FileSource(store.blob(blob.sha256)))) for blob in found
+    ]
     with progress.task("recheck", total=sum(blob.size for blob in found)) as task:
         right = {transfer.job.sha256 for transfer in _run(jobs, task) if transfer.matches}
     return {blob for blob in found if blob.sha256 in right}

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+from bastide.store.source import DescriptorReader, Reader
 from bastide.store.transfer import Job, Transfer, open_partial, settle
 
 BLOCK = 2**20  # bytes; small enough that a block is still in the cache when it is written
@@ -176,36 +177,33 @@ class Pipeline:
     def _read(self, transfer: Transfer) -> None:
         job = transfer.job
         if transfer.resumed and transfer.output is not None:
-            self._pump(transfer, transfer.output, 0, transfer.resumed)
+            self._pump(transfer, DescriptorReader(transfer.output), 0, transfer.resumed)
             transfer.partial_unreadable = bool(transfer.source_problem)
         if transfer.resumed == job.size:
             return
-        try:
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            source = os.open(job.source, flags)
-        except OSError as error:
-            transfer.source_problem = f"cannot be opened: {error.strerror}"
-            return
-        try:
-            with contextlib.suppress(OSError):  # advice only
-                os.posix_fadvise(source, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-            self._pump(transfer, source, transfer.resumed, job.size, write=job.keep is not None)
-        finally:
-            os.close(source)
+        with contextlib.ExitStack() as stack:
+            try:
+                reader = stack.enter_context(job.source.open())
+            except OSError as error:
+                transfer.source_problem = f"cannot be opened: {error.strerror or error}"
+                return
+            write = job.keep is not None
+            self._pump(transfer, reader, transfer.resumed, job.size, write=write)
 
     def _pump(
-        self, transfer: Transfer, source: int, start: int, end: int, *, write: bool = False
+        self, transfer: Transfer, reader: Reader, start: int, end: int, *, write: bool = False
     ) -> None:
         offset = start
         while offset < end and not transfer.stopped:
             block = self._ring.take()
             want = min(BLOCK, end - offset)
             try:
-                block.length = os.preadv(source, [block.view[:want]], offset)
+                block.length = reader.read_into(offset, block.view[:want])
             except OSError as error:
                 block.length = 0
+                why = error.strerror or error
                 transfer.source_problem = (
-                    f"cannot be read between bytes {offset} and {offset + want}: {error.strerror}"
+                    f"cannot be read between bytes {offset} and {offset + want}: {why}"
                 )
             if block.length == 0:
                 block.users = 0

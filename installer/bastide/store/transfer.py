@@ -7,6 +7,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bastide.store.source import ByteSource
+
 
 @dataclass(frozen=True)
 class Keep:
@@ -22,7 +24,7 @@ class Job:
 
     sha256: str
     size: int
-    source: Path
+    source: ByteSource
     keep: Keep | None = None
 
 
