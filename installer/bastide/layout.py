@@ -56,6 +56,11 @@ class Home:
         """Vault passwords, one file a site, mode 0600, apart from the site folder."""
         return self.root / "vault"
 
+    @property
+    def acceptances(self) -> Path:
+        """Licence terms that somebody here agreed to: who, when and why."""
+        return self.root / "acceptances.json"
+
 
 @dataclass(frozen=True)
 class SiteFolder:
