@@ -201,7 +201,7 @@ def _dotted(location: Location) -> str:
 
 def _problem(document: _Document, model: type[BaseModel], item: Any) -> Problem:  # noqa: ANN401
     """Return one pydantic finding in the words of the file."""
-    location = _place(document, item["loc"])
+    location = _place(document, item["loc"], absent=item["type"] == "missing")
     chain = list(_fields(model, location))
     if item["type"] == "extra_forbidden":
         return _unknown(document, location, _model_at(model, location[:-1]))
@@ -226,12 +226,18 @@ def _short(raw: str) -> str:
     return repr(raw if len(raw) <= 60 else f"{raw[:57]}...")
 
 
-def _place(document: _Document, reported: Location) -> Location:
-    """Return where a finding is in the file: pydantic also names branches of a union."""
+def _place(document: _Document, reported: Location, *, absent: bool) -> Location:
+    """Return where a finding is in the file: pydantic also names branches of a union.
+
+    Args:
+        document: The file.
+        reported: Where pydantic says that it is.
+        absent: Whether the last part is something that the file lacks.
+    """
     location: Location = ()
     for index, part in enumerate(reported):
         candidate = (*location, part)
-        if candidate in document.lines or index == len(reported) - 1:
+        if candidate in document.lines or (absent and index == len(reported) - 1):
             location = candidate
     return location
 
@@ -288,6 +294,8 @@ def _model_in(annotation: Any, part: str | int) -> type[BaseModel] | None:  # no
 def _inner(annotation: Any) -> Any:  # noqa: ANN401
     """Return what a list, tuple or mapping holds (its values)."""
     arguments = [a for a in typing.get_args(annotation) if a is not Ellipsis]
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _inner(arguments[0])
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         arguments = [_inner(a) for a in arguments if typing.get_args(a)]
         return arguments[0] if arguments else None

