@@ -11,6 +11,17 @@ BUNDLE_ROOT = "bundle.json"
 BUNDLE_MANIFEST = "manifest.json"
 BUNDLE_LOCK = "lock.json"
 BUNDLE_BOOTSTRAP = "bootstrap.py"
+BUNDLE_METADATA = "metadata"
+TIMESTAMP = f"{BUNDLE_METADATA}/timestamp.json"
+
+
+def metadata_path(role: str, version: int) -> str:
+    """Return where a bundle has a role's TUF metadata: ``metadata/3.root.json``.
+
+    Only the timestamp has no version in its name: it is where a reader begins.
+    """
+    return TIMESTAMP if role == "timestamp" else f"{BUNDLE_METADATA}/{version}.{role}.json"
+BUNDLE_CHUNKS = "chunks.json"
 
 
 def blob_path(sha256: str) -> PurePosixPath:
@@ -50,6 +61,16 @@ class Home:
     def lab(self) -> Path:
         """Lab hosts' root file systems, keys and state."""
         return self.root / "lab"
+
+    @property
+    def publisher(self) -> Path:
+        """The trust folder of those who sign bundles: keys, TUF metadata, drafts."""
+        return self.root / "publisher"
+
+    @property
+    def site_trust(self) -> Path:
+        """Whom the isolated side trusts: the pinned root and what was accepted last."""
+        return self.root / "trust" / "site.json"
 
     @property
     def vault_passwords(self) -> Path:

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bastide import layout
+from bastide.bundle.chunks import Digests, chunks_document, digest_stream
 from bastide.bundle.origins import obtain_all
 from bastide.bundle.workshop import Workshop
 from bastide.errors import BundleError
 from bastide.host.files import fsync_directory
 from bastide.progress import Task
 from bastide.schema.artifact import BundleRoot, Manifest, RootEntry
+from bastide.schema.chunks import Chunks
 from bastide.schema.lock import Lock
 from bastide.sources.scratch import scratch
-
-BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -60,18 +60,19 @@ def build(lock: Lock, out: Path, workshop: Workshop, *, force: bool = False) -> 
     """
     manifest = make_manifest(lock)
     documents = _documents(lock, manifest)
-    root = _root(manifest, documents)
-    if not force and _is_there(out, root):
+    root = None if force else _is_there(out, manifest, documents)
+    if root is not None:
         workshop.progress.note(f"{out} is this bundle already")
         return summarise(out, root, manifest)
     _require_free(out, force=force)
     obtain_all(lock, workshop)
     try:
-        _publish(out, manifest, {**documents, layout.BUNDLE_ROOT: root.canonical()}, workshop)
+        root = _publish(out, manifest, documents, workshop)
     except OSError as error:
+        size = _root(manifest, documents).blob_bytes
         raise BundleError(
             f"the bundle cannot be written to {out}: {error.strerror} "
-            f"(it has {root.blob_bytes} bytes of blobs)",
+            f"(it has {size} bytes of blobs)",
             code="BAS-3038",
             hint="make room or choose another folder, and run the command again",
         ) from error
@@ -80,14 +81,18 @@ def build(lock: Lock, out: Path, workshop: Workshop, *, force: bool = False) -> 
 
 def _publish(
     out: Path, manifest: Manifest, documents: dict[str, bytes], workshop: Workshop
-) -> None:
+) -> BundleRoot:
     with scratch(out.parent, f".{out.name}.partial-") as temporary:
-        _write(temporary, manifest, documents, workshop)
+        chunks = _write_blobs(temporary, manifest, workshop)
+        pinned = {**documents, layout.BUNDLE_CHUNKS: chunks.canonical()}
+        root = _root(manifest, pinned)
+        _write_documents(temporary, {**pinned, layout.BUNDLE_ROOT: root.canonical()})
         temporary.chmod(0o755)
         if out.exists():
             shutil.rmtree(out)
         temporary.rename(out)
     fsync_directory(out.parent)
+    return root
 
 
 def make_manifest(lock: Lock) -> Manifest:
@@ -134,10 +139,18 @@ def _root(manifest: Manifest, documents: dict[str, bytes]) -> BundleRoot:
     )
 
 
-def _is_there(out: Path, root: BundleRoot) -> bool:
-    """Tell whether ``out`` is this bundle, by its root; its blobs are for `verify` to check."""
-    existing = out / layout.BUNDLE_ROOT
-    return existing.is_file() and existing.read_bytes() == root.canonical()
+def _is_there(out: Path, manifest: Manifest, documents: dict[str, bytes]) -> BundleRoot | None:
+    """Return the root of ``out`` if that is this bundle; its blobs are for `verify` to check.
+
+    The chunks' digests are taken from there: they follow from the blobs, which the manifest pins.
+    """
+    try:
+        chunks = (out / layout.BUNDLE_CHUNKS).read_bytes()
+        existing = (out / layout.BUNDLE_ROOT).read_bytes()
+    except OSError:
+        return None
+    root = _root(manifest, {**documents, layout.BUNDLE_CHUNKS: chunks})
+    return root if existing == root.canonical() else None
 
 
 def _require_free(out: Path, *, force: bool) -> None:
@@ -157,15 +170,19 @@ def _require_free(out: Path, *, force: bool) -> None:
     )
 
 
-def _write(
-    folder: Path, manifest: Manifest, documents: dict[str, bytes], workshop: Workshop
-) -> None:
+def _write_blobs(folder: Path, manifest: Manifest, workshop: Workshop) -> Chunks:
     blobs = {artifact.sha256: artifact.filename for artifact in manifest.artifacts}
     total = sum({a.sha256: a.size for a in manifest.artifacts}.values())
+    found = []
     with workshop.progress.task("write the bundle", total=total) as task:
         for sha256, filename in blobs.items():
             task.describe(filename)
-            _place(workshop.cache.path(sha256), folder / layout.blob_path(sha256), sha256, task)
+            source, destination = workshop.cache.path(sha256), folder / layout.blob_path(sha256)
+            found.append(_place(source, destination, sha256, task))
+    return chunks_document(found)
+
+
+def _write_documents(folder: Path, documents: dict[str, bytes]) -> None:
     for path, content in documents.items():
         with (folder / path).open("xb") as stream:
             stream.write(content)
@@ -175,32 +192,33 @@ def _write(
         fsync_directory(Path(inner))
 
 
-def _place(source: Path, destination: Path, sha256: str, task: Task) -> None:
+def _place(source: Path, destination: Path, sha256: str, task: Task) -> Digests:
     """Link or copy a blob out of the cache, and make sure that it is what its name says."""
     destination.parent.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256()
-    linked = _link(source, destination)
-    with source.open("rb") as blob:
-        copy = None if linked else destination.open("xb")
-        try:
-            while block := blob.read(BLOCK):
-                digest.update(block)
-                if copy:
-                    copy.write(block)
-                task.advance(len(block))
-            if copy:
-                copy.flush()
-                os.fsync(copy.fileno())
-        finally:
-            if copy:
-                copy.close()
-    if digest.hexdigest() != sha256:
+    copy = None if _link(source, destination) else destination.open("xb")
+
+    def keep(chunk: bytes) -> None:
+        if copy:
+            copy.write(chunk)
+        task.advance(len(chunk))
+
+    try:
+        with source.open("rb") as blob:
+            found = digest_stream(blob, keep)
+        if copy:
+            copy.flush()
+            os.fsync(copy.fileno())
+    finally:
+        if copy:
+            copy.close()
+    if found.sha256 != sha256:
         source.unlink()
         raise BundleError(
             f"the cache's file {source} was damaged; it has been removed",
             code="BAS-3037",
             hint="run the command again: it fetches that file anew",
         )
+    return found
 
 
 def _link(source: Path, destination: Path) -> bool:

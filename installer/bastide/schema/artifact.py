@@ -87,7 +87,7 @@ class BundleRoot(Value):
     release: Name
     target: Name
     documents: tuple[RootEntry, ...] = Field(
-        description="manifest.json, lock.json and bootstrap.py, each with size and SHA-256."
+        description="manifest.json, lock.json, chunks.json and so on, with size and SHA-256."
     )
     blobs: int = Field(description="How many distinct blobs the bundle holds.", ge=0)
     blob_bytes: Size = Field(description="Their size together, in bytes.")

@@ -6,6 +6,7 @@ from typing import Any
 
 from bastide.schema.artifact import BundleRoot, Manifest
 from bastide.schema.base import Value
+from bastide.schema.chunks import Chunks
 from bastide.schema.lock import Lock
 from bastide.schema.model_card import CatalogueCard
 from bastide.schema.release import Release
@@ -14,6 +15,7 @@ from bastide.schema.target import Target
 
 SCHEMAS: dict[str, type[Value]] = {
     "bundle": BundleRoot,
+    "chunks": Chunks,
     "lock": Lock,
     "manifest": Manifest,
     "model": CatalogueCard,

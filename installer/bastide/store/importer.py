@@ -18,6 +18,7 @@ from bastide.errors import BundleError, Problem
 from bastide.host.files import fsync_directory
 from bastide.layout import blob_path
 from bastide.progress import Progress, Task
+from bastide.store.damage import bad_ranges, describe_ranges
 from bastide.store.inspection import Inspect, inspect_models
 from bastide.store.local import Store
 from bastide.store.opening import Blob, OpenBundle, damage, incomplete, open_bundle
@@ -233,9 +234,19 @@ def _refuse_damaged(bundle: OpenBundle, transfers: list[Transfer]) -> None:
         if not transfer.matches:
             blob = blobs[transfer.job.sha256]
             what = transfer.source_problem or damage(transfer.digest, blob.sha256)
+            what += _bad_ranges(bundle, blob, transfer)
             problems.append(Problem(blob.path, f"{what}: {blob.label}, {blob.size} bytes"))
     if problems:
         raise incomplete(bundle.folder, sorted(problems, key=lambda problem: problem.where))
+
+
+def _bad_ranges(bundle: OpenBundle, blob: Blob, transfer: Transfer) -> str:
+    """Return which bytes of a damaged file are wrong, in words, by reading only it again."""
+    chunks = bundle.chunks.get(blob.sha256)
+    if chunks is None or transfer.source_problem:
+        return ""
+    ranges = bad_ranges(bundle.folder / blob.path, chunks)
+    return f"; wrong are the bytes {describe_ranges(ranges)}" if ranges else ""
 
 
 def _refuse_lies(bundle: OpenBundle, problems: list[Problem]) -> None:

@@ -13,18 +13,23 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from bastide.errors import BundleError, Problem
-from bastide.layout import BUNDLE_LOCK, BUNDLE_MANIFEST, BUNDLE_ROOT, blob_path
-from bastide.schema.artifact import Artifact, Manifest, RootEntry
+from bastide.layout import BUNDLE_CHUNKS, BUNDLE_LOCK, BUNDLE_MANIFEST, BUNDLE_ROOT, blob_path
+from bastide.schema.artifact import Manifest, RootEntry
+from bastide.schema.chunks import BlobChunks
+from bastide.store.agreement import (
+    contradictory,
+    label_of,
+    read_chunks,
+    read_manifest,
+    require_agreement,
+)
 from bastide.store.local import IMPORT_RECORD
 from bastide.store.tree import NOT_A_BUNDLE, Tree, scan
 from bastide.trust.text import printable
-from bastide.trust.verifier import SIZE_LIMIT, RootVerifier, VerifiedRoot, field_problems
+from bastide.trust.verifier import RootVerifier, VerifiedRoot
 
 INCOMPLETE = "BAS-3103"
-CONTRADICTION = "BAS-3104"
 COPY_AGAIN = "copy the named files again from the builder, then run the same command"
 DOCUMENT_LIMIT = 32 * 2**20  # bytes; documents are read whole, so this bounds memory
 DOCUMENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -61,6 +66,8 @@ class OpenBundle:
         documents: File name to bytes: ``bundle.json`` and everything that it pins.
         manifest: Its artifacts.
         blobs: Its distinct blobs, sorted by digest.
+        chunks: Digests of the chunks of its large blobs, by the blob's digest; none if it was
+            built before there were any.
     """
 
     folder: Path
@@ -68,6 +75,7 @@ class OpenBundle:
     documents: dict[str, bytes]
     manifest: Manifest
     blobs: tuple[Blob, ...]
+    chunks: dict[str, BlobChunks]
 
 
 def open_bundle(folder: Path, verifier: RootVerifier) -> OpenBundle:
@@ -78,23 +86,36 @@ def open_bundle(folder: Path, verifier: RootVerifier) -> OpenBundle:
         TrustError: The verifier refuses its root.
     """
     tree = scan(folder)
+    bundle = open_documents(tree, verifier)
+    paths = (blob.path for blob in bundle.blobs)
+    expected = {*bundle.documents, *bundle.verified.files, *paths}
+    problems = [*tree.problems, *_sizes(tree, bundle.blobs), *tree.strangers(expected)]
+    if problems:
+        raise incomplete(folder, problems)
+    return bundle
+
+
+def open_documents(tree: Tree, verifier: RootVerifier) -> OpenBundle:
+    """Return what the documents in a folder say, all of them checked; nothing else is looked at.
+
+    Raises:
+        BundleError: They are missing, damaged or contradictory.
+        TrustError: The verifier refuses the root.
+    """
     content = _read(tree, BUNDLE_ROOT)
     if content is None:
         raise BundleError(
-            f"{folder} is no bundle: it has no readable {BUNDLE_ROOT}",
+            f"{tree.folder} is no bundle: it has no readable {BUNDLE_ROOT}",
             code=NOT_A_BUNDLE,
             hint="name the folder that holds bundle.json",
         )
     verified = verifier.verify(content, lambda path: _read(tree, path))
     documents = {BUNDLE_ROOT: content, **_documents(tree, verified)}
-    manifest = _manifest(folder, documents[BUNDLE_MANIFEST])
-    _agree(folder, verified, manifest)
+    manifest = read_manifest(tree.folder, documents[BUNDLE_MANIFEST])
+    require_agreement(tree.folder, verified, manifest)
+    chunks = read_chunks(tree.folder, documents.get(BUNDLE_CHUNKS), manifest)
     blobs = distinct_blobs(manifest)
-    expected = {*documents, *verified.files, *(blob.path for blob in blobs)}
-    problems = [*tree.problems, *_sizes(tree, blobs), *tree.strangers(expected)]
-    if problems:
-        raise incomplete(folder, problems)
-    return OpenBundle(folder, verified, documents, manifest, blobs)
+    return OpenBundle(tree.folder, verified, documents, manifest, blobs, chunks)
 
 
 def incomplete(folder: Path, problems: list[Problem]) -> BundleError:
@@ -116,11 +137,6 @@ def distinct_blobs(manifest: Manifest) -> tuple[Blob, ...]:
     return tuple(
         Blob(sha256, size, ", ".join(names)) for (sha256, size), names in sorted(labels.items())
     )
-
-
-def label_of(artifact: Artifact) -> str:
-    """Return an artifact's name for people: ``model smollm2 (SmolLM2.gguf)``."""
-    return f"{artifact.kind} {printable(artifact.name)} ({artifact.filename})"
 
 
 def _read(tree: Tree, path: str) -> bytes | None:
@@ -171,7 +187,7 @@ def _check_names(folder: Path, entries: tuple[RootEntry, ...]) -> None:
         if name not in names
     ]
     if problems:
-        raise _contradictory(folder, problems)
+        raise contradictory(folder, problems)
 
 
 def _document_problem(entry: RootEntry, size: int | None, content: bytes | None) -> Problem | None:
@@ -192,59 +208,6 @@ def _document_problem(entry: RootEntry, size: int | None, content: bytes | None)
 def damage(found: str, expected: str) -> str:
     """Return the words for bytes that are not the right ones."""
     return f"is damaged: its SHA-256 is {found}, expected {expected}"
-
-
-def _manifest(folder: Path, content: bytes) -> Manifest:
-    try:
-        return Manifest.model_validate_json(content)
-    except ValidationError as error:
-        raise BundleError(
-            f"{BUNDLE_MANIFEST} of the bundle at {folder} is not one that this version reads",
-            code=CONTRADICTION,
-            hint="import it with the Bastide that the bundle carries",
-            problems=field_problems(error),
-        ) from error
-
-
-def _agree(folder: Path, verified: VerifiedRoot, manifest: Manifest) -> None:
-    """Refuse documents that are each well-formed but contradict each other."""
-    root = verified.root
-    sizes: dict[str, int] = {}
-    problems: list[Problem] = []
-    for artifact in manifest.artifacts:
-        if artifact.size > SIZE_LIMIT:
-            problems.append(Problem(label_of(artifact), "is larger than any file can be"))
-        if sizes.setdefault(artifact.sha256, artifact.size) != artifact.size:
-            problems.append(Problem(label_of(artifact), "has one digest but two sizes"))
-    pins = {entry.path: entry.sha256 for entry in root.documents}
-    files = Counter((artifact.kind, artifact.filename) for artifact in manifest.artifacts)
-    problems += [
-        Problem(f"{kind} {filename}", f"is listed {count} times")
-        for (kind, filename), count in files.items()
-        if count > 1
-    ]
-    problems += [
-        Problem(what, f"{BUNDLE_ROOT} says {pinned}, {BUNDLE_MANIFEST} says {listed}")
-        for what, pinned, listed in (
-            ("release", root.release, manifest.release),
-            ("target", root.target, manifest.target),
-            ("lock", pins[BUNDLE_LOCK], manifest.lock),
-            ("blobs", min(root.blobs, SIZE_LIMIT), len(sizes)),
-            ("blob_bytes", min(root.blob_bytes, SIZE_LIMIT), min(sum(sizes.values()), SIZE_LIMIT)),
-        )
-        if pinned != listed
-    ]
-    if problems:
-        raise _contradictory(folder, problems)
-
-
-def _contradictory(folder: Path, problems: list[Problem]) -> BundleError:
-    return BundleError(
-        f"the documents of the bundle at {folder} contradict each other; it was not built right",
-        code=CONTRADICTION,
-        hint="build the bundle again; a copying error cannot cause this",
-        problems=tuple(problems),
-    )
 
 
 def _sizes(tree: Tree, blobs: tuple[Blob, ...]) -> list[Problem]:

@@ -21,6 +21,7 @@ from bastide.cli.main import main
 from bastide.errors import BundleError
 from bastide.progress import SilentProgress
 from bastide.schema.artifact import Artifact, ArtifactKind, Component
+from bastide.schema.chunks import CHUNK, Chunks
 from bastide.schema.lock import Container, Download, Inline, Lock, LockEntry, Member, Origin
 from bastide.sources.cache import Cache
 from bastide.sources.fetch import Fetcher
@@ -102,6 +103,27 @@ def test_the_root_reaches_every_byte(tmp_path: Path) -> None:
     summary = build(make_lock(tmp_path / "source"), out, workshop(tmp_path / "cache"))
     result = check_bundle(out, verifier=DigestOnly(summary.digest), progress=SilentProgress())
     assert result.bundle == summary.digest == digest_of((out / layout.BUNDLE_ROOT).read_bytes())
+
+
+def test_chunks_of_large_blobs_are_pinned(tmp_path: Path) -> None:
+    content = b"0123456789abcdef" * 2**18 * 2 + b"the rest"
+    (tmp_path / "large").write_bytes(content)
+    origin = Download(url=(tmp_path / "large").as_uri())
+    lock = make_lock(tmp_path / "source")
+    lock = lock.replace(entries=(*lock.entries, entry("large", content, origin)))
+    out = tmp_path / "out"
+    summary = build(lock, out, workshop(tmp_path / "cache"))
+    written = (out / layout.BUNDLE_CHUNKS).read_bytes()
+    (blob,) = Chunks.model_validate_json(written).blobs
+    assert blob.sha256 == digest_of(content)
+    pieces = [content[start : start + CHUNK] for start in range(0, len(content), CHUNK)]
+    assert blob.chunks == tuple(digest_of(piece) for piece in pieces)
+    root = json.loads((out / layout.BUNDLE_ROOT).read_bytes())
+    pins = {each["path"]: each["sha256"] for each in root["documents"]}
+    assert pins[layout.BUNDLE_CHUNKS] == digest_of(written)
+    before = (out / layout.BUNDLE_ROOT).stat().st_ino
+    assert build(lock, out, workshop(tmp_path / "cache")) == summary
+    assert (out / layout.BUNDLE_ROOT).stat().st_ino == before, "an equal bundle is left alone"
 
 
 def test_order_of_a_locks_entries_does_not_matter_for_the_manifest(tmp_path: Path) -> None:

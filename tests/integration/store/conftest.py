@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from bastide.bundle.chunks import chunks_document, digest_stream
 from bastide.layout import blob_path
 from bastide.progress import SilentProgress
 from bastide.schema.artifact import (
@@ -21,6 +23,7 @@ from bastide.schema.artifact import (
     Manifest,
     RootEntry,
 )
+from bastide.schema.chunks import Chunks
 from bastide.store import Store
 from bastide.store.importer import ImportOptions, import_bundle
 from bastide.store.results import ImportResult
@@ -83,6 +86,7 @@ class Bundles:
         target: str = "debian12-x86_64",
         change: Callable[[Manifest], Manifest] = lambda manifest: manifest,
         change_root: Callable[[BundleRoot], BundleRoot] = lambda root: root,
+        change_chunks: Callable[[Chunks], Chunks] = lambda chunks: chunks,
     ) -> Built:
         files = self.generated() if contents is None else contents
         self.made += 1
@@ -103,6 +107,7 @@ class Bundles:
             "manifest.json": manifest.canonical(),
             "lock.json": lock,
             "bootstrap.py": b"print('hello')\n",
+            "chunks.json": change_chunks(chunks_of(files)).canonical(),
         }
         for name, content in documents.items():
             write(folder / name, content)
@@ -121,6 +126,11 @@ class Bundles:
         )
         write(folder / "bundle.json", root.canonical())
         return Built(folder, root, manifest)
+
+
+def chunks_of(files: Mapping[str, tuple[ArtifactKind, bytes]]) -> Chunks:
+    contents = {content for _, content in files.values()}
+    return chunks_document(digest_stream(io.BytesIO(each), lambda _: None) for each in contents)
 
 
 def artifact(filename: str, kind: ArtifactKind, content: bytes) -> Artifact:
