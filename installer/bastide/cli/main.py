@@ -19,6 +19,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "apply": ("bastide.cli.apply", "Carry out a plan on the hosts."),
     "verify": ("bastide.cli.verify", "Prove that the site works; write a report."),
     "status": ("bastide.cli.status", "Show what each host runs."),
+    "cost": ("bastide.cli.cost", "Compare a year by token, rented, or on servers of one's own."),
     "lab": ("bastide.cli.lab", "Rehearse on disposable, air-gapped systemd hosts."),
     "schema": ("bastide.cli.schema", "Print the JSON Schema of a file that you edit."),
 }

@@ -14,6 +14,8 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NoReturn, ParamSpec
 
@@ -61,7 +63,7 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - JSON values are of any type
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [_plain(item) for item in value]
-    if isinstance(value, Path):
+    if isinstance(value, Path | Decimal | date):  # a decimal stays exact only as text
         return str(value)
     return value
 

@@ -9,9 +9,11 @@ from bastide.schema.base import Value
 from bastide.schema.chunks import Chunks
 from bastide.schema.lock import Lock
 from bastide.schema.model_card import CatalogueCard
+from bastide.schema.prices import PriceBook
 from bastide.schema.release import Release
 from bastide.schema.site import Site
 from bastide.schema.target import Target
+from bastide.schema.workload import Workload
 
 SCHEMAS: dict[str, type[Value]] = {
     "bundle": BundleRoot,
@@ -19,9 +21,11 @@ SCHEMAS: dict[str, type[Value]] = {
     "lock": Lock,
     "manifest": Manifest,
     "model": CatalogueCard,
+    "prices": PriceBook,
     "release": Release,
     "site": Site,
     "target": Target,
+    "workload": Workload,
 }
 
 

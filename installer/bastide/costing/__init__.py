@@ -1,0 +1,1 @@
+"""What a workload costs a year: paid by token, on rented GPUs, on servers of one's own. Pure."""
