@@ -24,6 +24,21 @@ def metadata_path(role: str, version: int) -> str:
 BUNDLE_CHUNKS = "chunks.json"
 
 
+VOLUME = "volume.json"
+VOLUME_FILE_SIZE = 1000 * 4 * 2**20  # bytes; below FAT32's limit of 4 GiB less one byte
+
+
+def volume_name(number: int, total: int) -> str:
+    """Return the name of a volume's folder: ``volume-03-of-11``."""
+    width = max(len(str(total)), 2)
+    return f"volume-{number:0{width}}-of-{total:0{width}}"
+
+
+def volume_file(index: int) -> str:
+    """Return the name of a volume's ``index``-th payload file, from 0; fit for any file system."""
+    return f"data-{index + 1:03}.bin"
+
+
 def blob_path(sha256: str) -> PurePosixPath:
     """Return a blob's path inside a bundle or a store: ``sha256/ab/<digest>``."""
     return PurePosixPath("sha256") / sha256[:2] / sha256

@@ -1,23 +1,24 @@
 """From the bytes of ``bundle.json`` to a root that may be believed; pure.
 
 A verifier is given bytes and a way to ask for further files of the bundle (signatures), and
-returns what it vouches for. ``DigestOnly`` vouches for nothing but consistency, and says so.
+returns what it vouches for. ``DigestOnly`` vouches for nothing but consistency, and says so;
+``trust.client.TufVerifier`` proves the publisher's signatures.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
-from pydantic import ValidationError
+from pydantic import AwareDatetime, ValidationError
 
 from bastide.errors import BundleError, Problem, TrustError
 from bastide.layout import BUNDLE_ROOT
 from bastide.schema.artifact import BundleRoot
-from bastide.schema.base import Value
+from bastide.schema.base import Sha256, Value
+from bastide.trust.names import ReadFile, metadata_names
 from bastide.trust.text import printable
 
 NO_ROOT = "BAS-3102"
@@ -27,15 +28,68 @@ SIZE_LIMIT = 2**63 - 1  # larger than any file system holds; keeps arithmetic an
 
 PROBLEM_LIMIT = 50  # findings shown of one document
 
-ReadFile = Callable[[str], bytes | None]
+
+class Override(Value):
+    """Something that an operator accepted on the record.
+
+    Args:
+        what: What was accepted: signatures that ran out (``stale``), or a bundle that is older
+            than the newest one (``older``).
+        reason: Why, in the operator's words.
+    """
+
+    what: Literal["stale", "older"]
+    reason: str
+
+
+class Proof(Value):
+    """What the signatures of a bundle proved.
+
+    Args:
+        root: Version of the root that vouches for it.
+        fingerprint: Of that root.
+        publisher: How that root names itself.
+        development: Whether it is one person's root for development.
+        signers: Role to ids of the keys that signed.
+        versions: Role to version of the metadata that lists the bundle.
+        signed_at: When the newest of it was signed, by the publisher's clock.
+        expires: When the first of it runs out.
+        age_days: Days since it was signed, as far as they are known here.
+        clock: ``plausible``, or ``behind``: this machine's clock shows a time before something
+            that had been signed already, so the true age is not known.
+        authority: Which list names the bundle: the ``medium``'s own, or the newer one that the
+            ``site`` accepted earlier.
+    """
+
+    root: int
+    fingerprint: Sha256
+    publisher: str
+    development: bool
+    signers: dict[str, tuple[str, ...]]
+    versions: dict[str, int]
+    signed_at: AwareDatetime | None
+    expires: AwareDatetime
+    age_days: int | None
+    clock: Literal["plausible", "behind"]
+    authority: Literal["medium", "site"]
 
 
 class Trust(Value):
-    """What is known about a bundle's origin, to be shown and kept with the import."""
+    """What is known about a bundle's origin, to be shown and kept with the import.
+
+    Args:
+        scheme: ``tuf``, ``digest-only`` or ``imported-before``.
+        signed: Whether signatures prove it.
+        statement: The same in a sentence.
+        proof: What signatures proved.
+        overrides: What an operator accepted on the record.
+    """
 
     scheme: str
     signed: bool
     statement: str
+    proof: Proof | None = None
+    overrides: tuple[Override, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,7 +176,7 @@ def _unreadable(what: str, *, hint: str = "", problems: tuple[Problem, ...] = ()
 
 
 class DigestOnly:
-    """Accepts any consistent root and says plainly that nothing vouches for it.
+    """Accepts any consistent root, or the one of a digest; looks at no signature and says so.
 
     Args:
         expected: The digest that the operator was told over a second channel, if any; lower-case
@@ -132,7 +186,7 @@ class DigestOnly:
     def __init__(self, expected: str | None = None) -> None:
         self._expected = expected
 
-    def verify(self, content: bytes, read: ReadFile) -> VerifiedRoot:  # noqa: ARG002
+    def verify(self, content: bytes, read: ReadFile) -> VerifiedRoot:
         """Return the root; refuse it if its digest is not the expected one.
 
         Raises:
@@ -147,14 +201,16 @@ class DigestOnly:
                 code=OTHER_DIGEST,
                 hint="ask the builder for the digest again; do not use it until they agree",
             )
-        return VerifiedRoot(parse_root(content), digest, self._trust(digest))
+        root = parse_root(content)
+        # Signatures may be there; they are not looked at, but they belong to the bundle.
+        return VerifiedRoot(root, digest, self._trust(digest), metadata_names(read))
 
     def _trust(self, digest: str) -> Trust:
         if self._expected is None:
             statement = (
-                f"this bundle is not signed: its digest is {digest}; "
+                f"no signature was asked for: the bundle's digest is {digest}; "
                 "compare it with the builder's over a second channel"
             )
         else:
-            statement = f"this bundle is not signed, but its digest is the one you gave: {digest}"
+            statement = f"no signature was checked, but the digest is the one you gave: {digest}"
         return Trust(scheme="digest-only", signed=False, statement=statement)
