@@ -96,7 +96,7 @@ def gather_inputs(context: SiteContext) -> PlanInputs:
         PreflightError: Ansible itself could not do its work.
     """
     wanted = context.wanted  # before any host is asked, because mistakes show here
-    facts = gather(context.site, context.folder, context.home, progress())
+    facts = gather(context.site, context.folder, progress())
     return wanted.plan_inputs(facts, datetime.now(UTC).isoformat(timespec="seconds"))
 
 

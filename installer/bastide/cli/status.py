@@ -10,7 +10,7 @@ import click
 from bastide.cli.context import load_context, require_ssh_files, site_option
 from bastide.cli.output import progress, reports, stdout
 from bastide.errors import BundleError, ConfigError
-from bastide.layout import Home, SiteFolder
+from bastide.layout import SiteFolder
 from bastide.plan.needs import host_needs
 from bastide.plan.planner import plan_host
 from bastide.run.facts import gather
@@ -96,7 +96,7 @@ def command(site_dir: Path) -> SiteStatus:
     site = load_site(site_dir)
     folder = SiteFolder((site_dir if site_dir.is_dir() else site_dir.parent).resolve())
     require_ssh_files(site, folder)
-    facts = gather(site, folder, Home.default(), progress())
+    facts = gather(site, folder, progress())
     plans = _plans(site_dir, facts)
     hosts = tuple(_host(site, name, facts, plans.get(name)) for name in site.hosts)
     healthy = all(host.reachable and _is_well(host) for host in hosts)

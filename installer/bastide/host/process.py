@@ -5,11 +5,15 @@ from __future__ import annotations
 import collections
 import os
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bastide.errors import BastideError
+
+LOOK_SECONDS = 0.2  # how soon a cancelled program is noticed
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,49 @@ def run(
     if check and done.returncode != 0:
         raise ProcessError(argv, done.returncode, done.stderr or done.stdout)
     return Completed(done.returncode, done.stdout, done.stderr)
+
+
+def converse(
+    argv: Sequence[str], text: str, *, timeout: float, cancelled: threading.Event
+) -> Completed:
+    """Give ``argv`` a text, wait for its end and return what it printed, whatever its exit code.
+
+    Args:
+        argv: Program and arguments; never a shell line, never a secret.
+        text: For its standard input.
+        timeout: Seconds after which it is killed.
+        cancelled: Once it is set, the program is killed within a fraction of a second.
+
+    Raises:
+        ProcessError: It is not installed, ran out of time, or was cancelled.
+    """
+    try:
+        process = subprocess.Popen(
+            list(argv),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
+    except FileNotFoundError as error:
+        raise ProcessError(argv, 127, f"{argv[0]} is not installed on this machine") from error
+    deadline = time.monotonic() + timeout
+    left: str | None = text
+    with process:
+        while True:
+            try:
+                stdout, stderr = process.communicate(left, timeout=LOOK_SECONDS)
+                return Completed(process.returncode, stdout, stderr)
+            except subprocess.TimeoutExpired as error:
+                left = None  # it goes on sending the rest by itself
+                if cancelled.is_set() or time.monotonic() > deadline:
+                    process.kill()
+                    why = "stopped on request" if cancelled.is_set() else f"no end in {timeout} s"
+                    raise ProcessError(argv, 124, why) from error
+            except BaseException:
+                process.kill()
+                raise
 
 
 def stream(

@@ -20,6 +20,12 @@ from bastide.schema.site import Group, Site
 BAD_PATH = "BAS-2063"
 PYTHON = "/usr/bin/python3"
 CHANGING = "changing"
+CONNECTION_OPTIONS = (
+    "ConnectTimeout=10",
+    "ServerAliveInterval=15",
+    "ServerAliveCountMax=4",
+    "BatchMode=yes",
+)
 
 _HEADER = "# Written by bastide for one run; the site's own description is site.yaml.\n"
 
@@ -54,7 +60,12 @@ def resolve(path: str, site_root: Path) -> Path:
     return (site_root / Path(path).expanduser()).absolute()
 
 
-def _connection(site: Site, site_root: Path) -> dict[str, Any]:
+def known_hosts_options(site: Site, site_root: Path) -> tuple[str, str]:
+    """Return ssh's options that let in only hosts whose keys the site has pinned.
+
+    Raises:
+        ConfigError: The path of the file cannot be handed to ssh.
+    """
     known_hosts = str(resolve(site.ssh.known_hosts, site_root))
     if '"' in known_hosts or "\n" in known_hosts:
         raise ConfigError(
@@ -62,7 +73,26 @@ def _connection(site: Site, site_root: Path) -> dict[str, Any]:
             code=BAD_PATH,
             hint="ssh cannot take such a path: move the file",
         )
-    options = (f'UserKnownHostsFile="{known_hosts}"', "StrictHostKeyChecking=yes")
+    return f'UserKnownHostsFile="{known_hosts}"', "StrictHostKeyChecking=yes"
+
+
+def ssh_options(site: Site, site_root: Path) -> tuple[str, ...]:
+    """Return every ``-o`` option with which plain ssh reaches the site's hosts, as Ansible does.
+
+    Raises:
+        ConfigError: A path cannot be handed to ssh.
+    """
+    return (
+        *known_hosts_options(site, site_root),
+        *CONNECTION_OPTIONS,
+        f"User={site.ssh.user}",
+        f"Port={site.ssh.port}",
+        f'IdentityFile="{resolve(site.ssh.private_key, site_root)}"',
+    )
+
+
+def _connection(site: Site, site_root: Path) -> dict[str, Any]:
+    options = known_hosts_options(site, site_root)
     return {
         "ansible_user": site.ssh.user,
         "ansible_port": site.ssh.port,

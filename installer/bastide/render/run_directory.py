@@ -64,23 +64,13 @@ def create(folder: RunFolder) -> None:
     fsync_directory(folder.root.parent)
 
 
-def write_preflight(folder: RunFolder, site: Site, site_root: Path, ansible_config: str) -> None:
-    """Write what the read-only playbook needs into an existing, empty run folder.
-
-    Args:
-        folder: The run's folder.
-        site: The site.
-        site_root: The folder of ``site.yaml``.
-        ansible_config: Text of ``ansible.cfg``.
-    """
-    variables = {"bastide_run_id": folder.id, "bastide_agent_facts_only": True}
-    _write(folder.inventory, inventory(site, site_root, variables, {}))
-    _write(folder.ansible_config, ansible_config.encode())
-    copy_playbooks(folder)
+def write_plan(folder: RunFolder, plan: Plan) -> None:
+    """Keep the plan that a run carries out, or proves to be carried out already."""
+    _write(folder.plan, plan.model_dump_json(indent=2).encode() + b"\n")
 
 
 def write(folder: RunFolder, contents: RunContents) -> None:
-    """Write everything that a run needs into its folder; what preflight wrote is replaced.
+    """Write everything that a run needs into its folder.
 
     Args:
         folder: The run's folder.
@@ -90,12 +80,11 @@ def write(folder: RunFolder, contents: RunContents) -> None:
         stage = json.dumps(contents.stages[host.host], indent=1, sort_keys=True) + "\n"
         _write(folder.stage(host.host), stage.encode())
         _write(folder.tree(host.host), contents.trees[host.host].tar)
-    _write(folder.plan, contents.plan.model_dump_json(indent=2).encode() + b"\n")
+    write_plan(folder, contents.plan)
     _write(folder.inventory, _inventory(folder, contents))
     _write(folder.ansible_config, contents.ansible_config.encode())
     _write(folder.secrets, contents.sealed_secrets)
-    if not folder.project.is_dir():
-        copy_playbooks(folder)
+    copy_playbooks(folder)
     _write(folder.provenance, _provenance(folder, contents))
 
 
@@ -104,7 +93,6 @@ def _inventory(folder: RunFolder, contents: RunContents) -> bytes:
         "bastide_run_id": folder.id,
         "bastide_release": contents.plan.release,
         "bastide_gateway_port": contents.site.network.gateway_port,
-        "bastide_agent_facts_only": False,
     }
     hosts = {}
     for host in contents.plan.hosts:

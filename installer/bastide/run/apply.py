@@ -12,7 +12,8 @@ from bastide.run.summary import ApplyResult
 def apply(order: Order, observer: RunObserver | None = None) -> ApplyResult:
     """Bring every host of the plan to its wanted generation; return what came of it.
 
-    A plan without changes is carried out as well: that proves that nothing has to change.
+    Of a plan without changes, every host is asked to prove that there is nothing to do; Ansible
+    starts only if one cannot.
 
     Args:
         order: Site, what it should be, and the plan that leads there.
@@ -30,7 +31,9 @@ def apply(order: Order, observer: RunObserver | None = None) -> ApplyResult:
     ):
         facts = session.ask_hosts()
         inputs = session.settle_plan(facts)
-        session.write_folder(inputs)
-        with session.depot() as depot:
-            outcome = session.carry_out(depot)
+        outcome = session.everything_is_done(inputs)
+        if outcome is None:
+            session.write_folder(inputs)
+            with session.depot() as depot:
+                outcome = session.carry_out(depot)
         return session.conclude(outcome)

@@ -6,6 +6,7 @@ import json
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 
 from bastide.layout import Home, SiteFolder
@@ -23,6 +24,7 @@ class Credentials:
         depot: The depot's certificate and key.
         token: What hosts show to the depot; of this run only.
         sealed: What travels to the hosts, encrypted with Ansible Vault.
+        digests: SHA-256 of each secret in it, by name: what a host can compare without being told.
         password_file: The file with the password that opens ``sealed``.
         notes: Certificates that were renewed on the way.
     """
@@ -30,6 +32,7 @@ class Credentials:
     depot: Identity
     token: str
     sealed: bytes
+    digests: dict[str, str]
     password_file: Path
     notes: tuple[str, ...]
 
@@ -46,11 +49,13 @@ def open_credentials(site: Site, folder: SiteFolder, home: Home) -> Credentials:
     found, notes = ensure_certificates(folder, home, site, datetime.now(UTC))
     token = secrets.token_urlsafe(32)
     label = label_of(folder.secrets.read_bytes(), where=str(folder.secrets))
-    carried = json.dumps({"bastide_secrets": host_secrets(found, site, token)})
+    carried = host_secrets(found, site, token)
+    plain = json.dumps({"bastide_secrets": carried})
     return Credentials(
         depot=Identity(found.depot_certificate_pem, found.depot_key_pem),
         token=token,
-        sealed=seal(carried.encode(), read_password(home, label), label),
+        sealed=seal(plain.encode(), read_password(home, label), label),
+        digests={name: sha256(text.encode()).hexdigest() for name, text in carried.items()},
         password_file=password_file(home, label),
         notes=notes,
     )

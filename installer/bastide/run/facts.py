@@ -1,36 +1,22 @@
-"""Asks every host what it is, read-only: ``playbooks/preflight.yml`` → facts."""
+"""Asks every host what it is, and whether there is anything to do on it; reads only."""
 
 from __future__ import annotations
 
-import contextlib
 import re
-import shutil
-import tempfile
 import threading
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
 from bastide.errors import PreflightError
-from bastide.layout import Home, RunFolder, SiteFolder
+from bastide.layout import SiteFolder
 from bastide.progress import Progress
-from bastide.render import run_directory
-from bastide.run.events import Event, Status, StepEnded, agent_answer
-from bastide.run.runner import (
-    ANSIBLE_CONFIG,
-    Job,
-    Outcome,
-    forks_for,
-    run_playbook,
-    ssh_sockets,
-)
+from bastide.run.ask import Line, Reply, ask
+from bastide.run.runner import ssh_sockets
 from bastide.schema.facts import HostFacts, SiteFacts, UnreachableHost
 from bastide.schema.site import Site
 
-PLAYBOOK = "preflight.yml"
-BROKEN = "BAS-5062"
 CANCELLED = "BAS-5063"
 
 _DENIED = re.compile(
@@ -42,112 +28,88 @@ _DENIED = re.compile(
 _NOISE = re.compile(r"^(warning:(?! remote host)|@{3,})", re.IGNORECASE)
 
 
-def gather(site: Site, folder: SiteFolder, home: Home, progress: Progress) -> SiteFacts:
+def gather(site: Site, folder: SiteFolder, progress: Progress) -> SiteFacts:
     """Return the facts of all hosts of the site; changes nothing on them.
 
     Args:
         site: The site.
         folder: Its folder, to which the paths in ``site.yaml`` are relative.
-        home: The control node's own state.
         progress: Told of every host that has answered.
-
-    Raises:
-        PreflightError: Ansible itself could not do its work.
     """
-    home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _scratch(home) as run, ssh_sockets() as sockets:
-        return gather_into(run, site, folder, sockets, progress)
+    with ssh_sockets() as sockets:
+        return gather_over(Line(site, folder.root, sockets), progress)
 
 
-def gather_into(
-    run: RunFolder,
-    site: Site,
-    folder: SiteFolder,
-    sockets: Path,
-    progress: Progress,
-    cancelled: threading.Event | None = None,
+def gather_over(
+    line: Line, progress: Progress, cancelled: threading.Event | None = None
 ) -> SiteFacts:
-    """Return the facts of all hosts, asked from an existing run folder.
+    """Return the facts of all hosts, asked over an existing line.
 
     Args:
-        run: The run's folder; what Ansible needs is written into it.
-        site: The site.
-        folder: The site's folder.
-        sockets: Folder of SSH's shared connections, which a later playbook can use again.
+        line: How the hosts are reached.
         progress: Told of every host that has answered.
         cancelled: Once it is set, the asking ends.
 
     Raises:
-        PreflightError: Ansible itself could not do its work, or somebody asked for the end.
+        PreflightError: Somebody asked for the end.
     """
-    run_directory.write_preflight(run, site, folder.root, ANSIBLE_CONFIG)
-    collected = _Collector()
-    with progress.task("ask hosts", total=len(site.hosts), unit="steps") as task:
+    hosts = line.site.hosts
+    with progress.task("ask hosts", total=len(hosts), unit="steps") as task:
 
-        def take(event: Event) -> None:
-            if collected.take(event) and isinstance(event, StepEnded):
-                task.describe(event.host)
-                task.advance(1)
+        def tell(host: str, _reply: Reply) -> None:
+            task.describe(host)
+            task.advance(1)
 
-        job = Job(run, PLAYBOOK, forks_for(site.hosts), sockets, retries=0)
-        outcome = run_playbook(job, take, cancelled)
-    if outcome.cancelled:
+        replies = ask(line, "facts", {host: {} for host in hosts}, tell, cancelled)
+    if cancelled is not None and cancelled.is_set():
         raise PreflightError(
             "stopped while the hosts were asked; nothing was changed", code=CANCELLED
         )
-    return collected.facts(site, outcome)
+    read = {host: facts_of(replies[host]) for host in hosts}
+    return SiteFacts(
+        hosts={host: found for host, found in read.items() if isinstance(found, HostFacts)},
+        unreachable={
+            host: found for host, found in read.items() if isinstance(found, UnreachableHost)
+        },
+    )
 
 
-class _Collector:
-    """Picks facts and reasons out of a run's events."""
+def facts_of(reply: Reply) -> HostFacts | UnreachableHost:
+    """Return the facts in a host's reply, or why there are none."""
+    if not reply.reached:
+        return explain_unreachable(reply.words, "unreachable")
+    error = reply.answer.get("error")
+    if isinstance(error, dict):
+        return UnreachableHost(reason=str(error.get("message", "")), kind="failed")
+    if not reply.answer:
+        return explain_unreachable(reply.words, "failed")
+    try:
+        return HostFacts.model_validate(reply.answer)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        message = f"the host agent's facts are not as expected: {where}: {first['msg']}"
+        return UnreachableHost(reason=message, kind="failed")
 
-    def __init__(self) -> None:
-        self._hosts: dict[str, HostFacts] = {}
-        self._unreachable: dict[str, UnreachableHost] = {}
 
-    def take(self, event: Event) -> bool:
-        """Look at one event; return whether a host has now answered or failed."""
-        if not isinstance(event, StepEnded):
-            return False
-        if event.status is Status.UNREACHABLE:
-            return self._note(event.host, event.message, "unreachable")
-        if event.status is Status.FAILED:
-            return self._note(event.host, event.message, "failed")
-        answer = event.result.get("bastide_facts") or agent_answer(event.result) or {}
-        if answer.get("format") != "bastide.facts/1":
-            return False
-        try:
-            self._hosts[event.host] = HostFacts.model_validate(answer)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            message = f"the host agent's facts are not as expected: {where}: {first['msg']}"
-            return self._note(event.host, message, "failed")
-        return True
+def not_settled(
+    line: Line, given: Mapping[str, Mapping[str, Any]], cancelled: threading.Event
+) -> dict[str, str]:
+    """Return the hosts on which there is something to do, each with the first reason.
 
-    def _note(self, host: str, message: str, kind: Literal["unreachable", "failed"]) -> bool:
-        self._unreachable.setdefault(host, explain_unreachable(message, kind))
-        return True
-
-    def facts(self, site: Site, outcome: Outcome) -> SiteFacts:
-        """Return what was collected.
-
-        Raises:
-            PreflightError: Ansible died before it had asked everybody.
-        """
-        hosts = {name: self._hosts[name] for name in site.hosts if name in self._hosts}
-        missing = [n for n in site.hosts if n not in hosts and n not in self._unreachable]
-        if outcome.finished is None and missing:
-            raise PreflightError(
-                f"Ansible ended before it had asked {', '.join(missing)}: {outcome.last_words}",
-                code=BROKEN,
-                hint="the lines above are Ansible's own last words",
-            )
-        silent = UnreachableHost(reason="it gave no facts and no error", kind="failed")
-        unreachable = {
-            name: self._unreachable.get(name, silent) for name in site.hosts if name not in hosts
-        }
-        return SiteFacts(hosts=hosts, unreachable=unreachable)
+    Args:
+        line: How the hosts are reached.
+        given: What each host should be: ``stage``, ``groups`` and ``secrets`` (SHA-256 by name).
+        cancelled: Once it is set, the asking ends.
+    """
+    replies = ask(line, "settled", given, cancelled=cancelled)
+    silent = Reply({}, 1, "it was not asked to the end")
+    found = {host: replies.get(host, silent) for host in given}
+    return {
+        host: str(reply.answer.get("why_not") or reply.words or "it gave no answer")
+        for host, reply in found.items()
+        if reply.answer.get("settled") is not True
+    }
 
 
 def explain_unreachable(message: str, kind: Literal["unreachable", "failed"]) -> UnreachableHost:
@@ -169,12 +131,3 @@ def explain_unreachable(message: str, kind: Literal["unreachable", "failed"]) ->
             reason="/usr/bin/python3 is missing on the host; Ansible needs it", kind="failed"
         )
     return UnreachableHost(reason=telling, kind="failed")
-
-
-@contextlib.contextmanager
-def _scratch(home: Home) -> Iterator[RunFolder]:
-    root = Path(tempfile.mkdtemp(prefix=".facts-", dir=home.root))
-    try:
-        yield RunFolder(root)
-    finally:
-        shutil.rmtree(root, ignore_errors=True)

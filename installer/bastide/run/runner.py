@@ -23,6 +23,7 @@ from typing import Any
 from bastide.host import process
 from bastide.host.leash import leashed
 from bastide.layout import RunFolder
+from bastide.render.inventory import CONNECTION_OPTIONS
 from bastide.run.events import Event, Finished, PhaseStarted, parse_event
 
 POLL_SECONDS = 0.2  # how soon a cancelled run is noticed
@@ -35,9 +36,8 @@ _KEPT_VARIABLES = (
     "HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "PATH", "SSH_AUTH_SOCK", "TMPDIR", "TZ", "USER"
 )  # fmt: skip
 
-_SSH_ARGUMENTS = (
-    "-o ControlMaster=auto -o ControlPersist=120s -o ConnectTimeout=10"
-    " -o ServerAliveInterval=15 -o ServerAliveCountMax=4 -o BatchMode=yes"
+_SSH_ARGUMENTS = " ".join(
+    f"-o {option}" for option in ("ControlMaster=auto", "ControlPersist=120s", *CONNECTION_OPTIONS)
 )
 
 ANSIBLE_CONFIG = """\

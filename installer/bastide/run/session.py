@@ -19,10 +19,11 @@ from bastide.plan.stage import stage_description
 from bastide.progress import SilentProgress
 from bastide.render import run_directory
 from bastide.run import journal as journals
+from bastide.run.ask import Line
 from bastide.run.credentials import Credentials, open_credentials
 from bastide.run.depot import Depot
-from bastide.run.events import Event, PhaseStarted
-from bastide.run.facts import CANCELLED, gather_into
+from bastide.run.events import Event, Finished, PhaseStarted, Status, StepEnded
+from bastide.run.facts import CANCELLED, gather_over, not_settled
 from bastide.run.follow import Follower
 from bastide.run.interrupt import interruptible
 from bastide.run.runner import (
@@ -102,11 +103,10 @@ class Session:
         self._enter(PREFLIGHT)
         self.follower.phase("(0/5) PREFLIGHT: ask hosts, compare with the plan")
         with ThreadPoolExecutor(1, "secrets") as pool:
-            site, folder, home = order.wanted.site, order.folder, order.home
-            self._opened = pool.submit(open_credentials, site, folder, home)
-            return gather_into(
-                self.folder, site, folder, self._sockets, SilentProgress(), self.cancelled
+            self._opened = pool.submit(
+                open_credentials, order.wanted.site, order.folder, order.home
             )
+            return gather_over(self._line, SilentProgress(), self.cancelled)
 
     def settle_plan(self, facts: SiteFacts) -> PlanInputs:
         """Decide which plan is carried out; return its inputs.
@@ -126,14 +126,43 @@ class Session:
             self._plan = settle(order.plan, make_plan(inputs), order.approve)
         self.journal.settle((order.plan or self._plan).digest(), self._plan.digest())
         self.tell(what_is_left(order.plan, self._plan))
+        for note in self._credentials.notes:
+            self.tell(note)
         self.follower.expect({host.host: host.bytes_to_pull for host in self._plan.hosts})
         return inputs
+
+    def everything_is_done(self, inputs: PlanInputs) -> Outcome | None:
+        """Return the outcome if there is nothing to do, and every host says so itself.
+
+        None means that Ansible has to see to something.
+        """
+        if self.plan.changes:
+            return None
+        digests = self._credentials.digests
+        given = {
+            each.host: {
+                "stage": stage_description(each, inputs),
+                "groups": self.order.wanted.site.hosts[each.host].groups,
+                "secrets": digests,
+            }
+            for each in self.plan.hosts
+        }
+        run_directory.write_plan(self.folder, self.plan)
+        left = not_settled(self._line, given, self.cancelled)
+        for host, reason in left.items():
+            self.follower.note(f"{host}  the plan has no changes, but {reason}")
+        if left:
+            return None
+        for host in given:
+            self.follower.event(StepEnded(host, "Is there anything to do", "base", Status.OK))
+        self._leave(journals.DONE)
+        finished = Finished({}, {}, {}, tuple(sorted(given)))
+        self.follower.event(finished)
+        return Outcome(finished, returncode=0, cancelled=False, last_words="")
 
     def write_folder(self, inputs: PlanInputs) -> None:
         """Write inventory, stage descriptions, trees and sealed secrets into the run's folder."""
         opened = self._credentials
-        for note in opened.notes:
-            self.tell(note)
         plan = self.plan
         stages = {each.host: stage_description(each, inputs) for each in plan.hosts}
         self._served = {blob["sha256"] for stage in stages.values() for blob in stage["blobs"]}
@@ -225,6 +254,10 @@ class Session:
         return self._plan
 
     # --- inside ------------------------------------------------------------------------------
+    @property
+    def _line(self) -> Line:
+        return Line(self.order.wanted.site, self.order.folder.root, self._sockets)
+
     @property
     def _credentials(self) -> Credentials:
         if self._opened is None:

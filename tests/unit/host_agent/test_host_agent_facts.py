@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import host_agent
+import join_agent
 import pytest
 from bastide_host import facts
 from bastide_host.host import AgentError, Paths
@@ -135,8 +135,8 @@ def test_generation_artifacts_and_drift_are_seen(host: Paths) -> None:
 
 
 def test_the_joined_program_runs_from_standard_input(host: Paths) -> None:
-    program = host_agent.join()
-    assert program == host_agent.join()
+    program = join_agent.join()
+    assert program == join_agent.join()
     done = subprocess.run(
         [sys.executable, "-I", "-", "facts", "--root", str(host.root)],
         input=program,
@@ -153,7 +153,7 @@ def test_a_failure_is_one_json_object_and_exit_code_1(host: Paths) -> None:
     hold(host, 111, process="nc", unit="")
     done = subprocess.run(
         [sys.executable, "-I", "-", "check", "--root", str(host.root), '--ports={"llm": 8081}'],
-        input=host_agent.join(),
+        input=join_agent.join(),
         capture_output=True,
         text=True,
         check=False,

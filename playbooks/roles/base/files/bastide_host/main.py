@@ -32,12 +32,12 @@ def _description(argument: str) -> JsonObject:
 
 
 def _given() -> JsonObject:
-    """Return what the starter put into ``given``, as preflight.yml of the role base does."""
+    """Return what the starter put into ``given``."""
     return dict(getattr(sys.modules["__main__"], "given", {}))
 
 
 def _own_text() -> str | None:
-    """Return this program's text if its starter kept it in ``program``, as install.yml does."""
+    """Return this program's text if its starter kept it in ``program``."""
     return getattr(sys.modules["__main__"], "program", None)
 
 
