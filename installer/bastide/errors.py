@@ -20,11 +20,13 @@ class Problem:
         where: The place: ``site.yaml:12``, a host name, a path inside a bundle.
         what: What is wrong there, with expected against found.
         hint: What the operator should do about it; may be empty.
+        code: The stable code of this very finding, if it has one of its own.
     """
 
     where: str
     what: str
     hint: str = ""
+    code: str = ""
 
 
 class BastideError(Exception):

@@ -19,6 +19,7 @@ from bastide.schema.artifact import BundleRoot, Manifest, RootEntry
 from bastide.schema.chunks import Chunks
 from bastide.schema.lock import Lock
 from bastide.sources.scratch import scratch
+from bastide.store.inspection import inspect_artifacts
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ def build(lock: Lock, out: Path, workshop: Workshop, *, force: bool = False) -> 
         force: Replace another bundle, or a damaged one, that is at ``out``.
 
     Raises:
-        BundleError: ``out`` holds something else, or an artifact cannot be had.
+        BundleError: ``out`` holds something else, or an artifact cannot be had or is not what
+            it claims.
     """
     manifest = make_manifest(lock)
     documents = _documents(lock, manifest)
@@ -66,6 +68,7 @@ def build(lock: Lock, out: Path, workshop: Workshop, *, force: bool = False) -> 
         return summarise(out, root, manifest)
     _require_free(out, force=force)
     obtain_all(lock, workshop)
+    _require_honest(manifest, workshop)
     try:
         root = _publish(out, manifest, documents, workshop)
     except OSError as error:
@@ -93,6 +96,18 @@ def _publish(
         temporary.rename(out)
     fsync_directory(out.parent)
     return root
+
+
+def _require_honest(manifest: Manifest, workshop: Workshop) -> None:
+    workshop.progress.note("look into wheels, models and OS packages")
+    problems = inspect_artifacts(manifest, workshop.cache.path)
+    if problems:
+        raise BundleError(
+            f"{len(problems)} findings: artifacts of {manifest.release} are not what they claim",
+            code="BAS-3070",
+            hint="mend what is listed, then run the command again; no bundle was written",
+            problems=tuple(problems),
+        )
 
 
 def make_manifest(lock: Lock) -> Manifest:

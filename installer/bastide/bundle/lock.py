@@ -19,11 +19,15 @@ from bastide.schema.artifact import Artifact, ArtifactKind, Component
 from bastide.schema.lock import Download, Inline, Lock, LockEntry
 from bastide.schema.release import Release
 from bastide.schema.target import Target
-from bastide.sources.debian import DebFile, DebianSolver, deb_licence
+from bastide.sources.debian import (
+    BASE_SYSTEM,
+    PACKAGE_INDEX,
+    DebFile,
+    DebianSolver,
+    deb_licence,
+)
 from bastide.sources.fetch import Pin
 from bastide.sources.scratch import scratch
-
-PACKAGE_INDEX = "os-packages-index"
 
 
 def resolve(catalogue: Catalogue, release: str, target: str, workshop: Workshop) -> Lock:
@@ -89,13 +93,18 @@ def _os_entries(release: Release, target: Target, workshop: Workshop) -> list[Lo
         for component in HOST_COMPONENTS:
             for deb in solver.closure(release.components[component].os_packages):
                 needs[deb] = (*needs.get(deb, ()), component)
+        base = solver.base_system()
     ordered = sorted(needs, key=lambda deb: deb.name)
     pins = [Pin(deb.url, deb.sha256, deb.size, deb.filename) for deb in ordered]
     paths = workshop.fetch("fetch OS packages", pins)
     licences = {deb.name: deb_licence(path) for deb, path in zip(ordered, paths, strict=True)}
     index = "\n".join(deb.index_entry for deb in ordered)
     entries = [_os_entry(deb, needs[deb], target, licences[deb.name]) for deb in ordered]
-    return [*entries, _text(PACKAGE_INDEX, target.version, "Packages", index)]
+    return [
+        *entries,
+        _text(PACKAGE_INDEX, target.version, "Packages", index),
+        _text(BASE_SYSTEM, target.version, "base-system", base),
+    ]
 
 
 def _os_entry(

@@ -95,7 +95,8 @@ def _print_error(error: BastideError) -> None:
     console.print(f"[bold red]{error.code}[/] ", end="")
     console.print(str(error), markup=False)
     for problem in error.problems:
-        console.print(f"  {problem.where}: {problem.what}", markup=False)
+        code = f"{problem.code} " if problem.code else ""
+        console.print(f"  {code}{problem.where}: {problem.what}", markup=False)
         if problem.hint:
             console.print(f"    → {problem.hint}", markup=False)
     if error.hint:

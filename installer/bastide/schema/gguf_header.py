@@ -10,6 +10,7 @@ import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
@@ -52,12 +53,14 @@ class Tensor:
         name: Its name.
         kind: ggml's number of its type.
         elements: How many numbers it holds.
+        start: Where it begins, in bytes from the start of the file.
         end: Where it ends, in bytes from the start of the file.
     """
 
     name: str
     kind: int
     elements: int
+    start: int
     end: int
 
 
@@ -78,7 +81,8 @@ def read_header(path: Path) -> Header:
     """Return the header of the GGUF file at ``path``.
 
     Raises:
-        HeaderError: It is none, is damaged, or tensors reach beyond the end of the file.
+        HeaderError: It is none, is damaged, or tensors overlap, have the same name, are not
+            aligned or reach beyond the end of the file.
         OSError: It cannot be read.
     """
     size = path.stat().st_size
@@ -91,7 +95,24 @@ def read_header(path: Path) -> Header:
             f"{len(beyond)} tensors reach beyond the end of the file: {worst.name!r} ends at "
             f"byte {worst.end} of {size}"
         )
+    _require_apart(header.tensors)
     return header
+
+
+def _require_apart(tensors: tuple[Tensor, ...]) -> None:
+    """Refuse tensors that share a name or bytes: an engine would read one as the other."""
+    names: set[str] = set()
+    for tensor in tensors:
+        if tensor.name in names:
+            raise HeaderError(f"tensor {tensor.name!r} is listed twice")
+        names.add(tensor.name)
+    placed = sorted(tensors, key=lambda tensor: tensor.start)
+    for before, after in pairwise(placed):
+        if after.start < before.end:
+            raise HeaderError(
+                f"tensor {after.name!r} at byte {after.start} overlaps {before.name!r}, which "
+                f"ends at {before.end}"
+            )
 
 
 @dataclass
@@ -118,7 +139,10 @@ class _Reader:
         if not isinstance(alignment, int) or not 8 <= alignment <= 1 << 16:
             raise HeaderError(f"general.alignment is {alignment!r}")
         start = math.ceil(self.position / alignment) * alignment
-        placed = (Tensor(n, k, e, start + offset + b) for n, k, e, offset, b in infos)
+        for name, _, _, offset, _ in infos:
+            if offset % alignment:
+                raise HeaderError(f"tensor {name!r} is not aligned to {alignment} bytes")
+        placed = (Tensor(n, k, e, start + o, start + o + b) for n, k, e, o, b in infos)
         return Header(values, tuple(placed))
 
     def _bytes(self, count: int) -> bytes:
@@ -156,13 +180,23 @@ class _Reader:
     def _skip_array(self) -> int:
         kind, count = self._number(4), self._count(MAX_ITEMS)
         if kind == _STRING:
-            for _ in range(count):
-                self._bytes(self._count(MAX_TEXT))
+            self._skip_strings(count)
         elif kind in _NUMBERS:
             self._skip(count * struct.calcsize(_NUMBERS[kind]))
         else:
             raise HeaderError(f"an array holds values of unknown type {kind}")
         return count
+
+    def _skip_strings(self, count: int) -> None:
+        """Pass over strings, which vocabularies have by the hundred thousand."""
+        position, read = self.position, self.stream.read
+        for _ in range(count):
+            length = int.from_bytes(read(8), "little")
+            position += 8 + length
+            if position > self.size or length > MAX_TEXT:
+                raise HeaderError(f"the file ends inside its header, at byte {position - length}")
+            read(length)
+        self.position = position
 
     def _skip(self, count: int) -> None:
         if self.position + count > self.size:

@@ -20,6 +20,9 @@ from bastide.host.process import ProcessError, run
 from bastide.schema.target import Target
 
 Stanza = Mapping[str, str]
+# Catalogue artifacts that go with the .debs: a flat repository's index, and what hosts have.
+PACKAGE_INDEX = "os-packages-index"
+BASE_SYSTEM = "os-base-system"
 
 _CONF = """\
 APT::Architecture "{architecture}";
@@ -133,6 +136,15 @@ class DebianSolver:
                     found[base.name] = base
                     pending.append(base)
         return tuple(found[name] for name in sorted(found))
+
+    def base_system(self) -> str:
+        """Return the packages that every host of this target has, as Debian writes them."""
+        kept = ("Package", "Version", "Architecture", "Provides")
+        stanzas = (self._base[name].stanza for name in sorted(self._base))
+        return "\n".join(
+            "".join(f"{key}: {' '.join(s[key].split())}\n" for key in kept if key in s)
+            for s in stanzas
+        )
 
     def _install_base(self) -> dict[str, DebFile]:
         required = [

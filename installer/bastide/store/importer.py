@@ -19,7 +19,7 @@ from bastide.host.files import fsync_directory
 from bastide.layout import blob_path
 from bastide.progress import Progress, Task
 from bastide.store.damage import bad_ranges, describe_ranges
-from bastide.store.inspection import Inspect, inspect_models
+from bastide.store.inspection import Inspect, inspect_artifacts
 from bastide.store.local import Store
 from bastide.store.opening import Blob, OpenBundle, damage, incomplete, open_bundle
 from bastide.store.pipeline import Pipeline
@@ -43,7 +43,7 @@ class ImportOptions:
     """
 
     recheck: bool = False
-    inspect: Inspect = inspect_models
+    inspect: Inspect = inspect_artifacts
 
 
 def check_bundle(
@@ -51,7 +51,7 @@ def check_bundle(
     *,
     verifier: RootVerifier,
     progress: Progress,
-    inspect: Inspect = inspect_models,
+    inspect: Inspect = inspect_artifacts,
 ) -> CheckResult:
     """Return what the bundle is, after reading every byte of it; copies nothing.
 

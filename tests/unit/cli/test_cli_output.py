@@ -57,7 +57,7 @@ def test_a_failure_has_its_code_hint_and_problems(answer: Answer | BastideError)
         "exit_code": 5,
         "message": "no",
         "hint": "do",
-        "problems": [{"where": "host1", "what": "is down", "hint": ""}],
+        "problems": [{"where": "host1", "what": "is down", "hint": "", "code": ""}],
     }
 
 
