@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -12,13 +13,14 @@ from packaging.version import Version
 from bastide.errors import ConfigError
 from bastide.schema.base import Value
 from bastide.schema.loading import parse_yaml
-from bastide.schema.model_card import ModelCard
+from bastide.schema.model_card import CatalogueCard, ModelCard
 from bastide.schema.release import Release
 from bastide.schema.target import Target
 
 V = TypeVar("V", bound=Value)
 NOT_THERE = "BAS-2011"
 NAMES_DIFFER = "BAS-2012"
+NOT_PINNED = "BAS-2031"
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,46 @@ class Catalogue:
         return entry
 
     def model(self, name: str) -> Entry[ModelCard]:
-        """Return the model card ``name``.
+        """Return the model card ``name``, for a bundle: its file must be pinned.
 
         Raises:
-            ConfigError: There is none of that name, or its file has mistakes.
+            ConfigError: There is none of that name, its file has mistakes, or it pins no file.
         """
-        entry = self._read("models", name, ModelCard)
+        entry = self._card(name)
+        pinned = entry.value.pinned()
+        if pinned is None:
+            raise ConfigError(
+                f"the model card {name} pins no file: its digest and size are not known",
+                code=NOT_PINNED,
+                hint=f"get its GGUF file, then: bastide models pin {name} FILE --catalogue DIR",
+            )
+        return Entry(pinned, entry.text, entry.filename)
+
+    def card(self, name: str) -> Entry[CatalogueCard]:
+        """Return the model card that is called ``name`` or that names it among its other names.
+
+        Raises:
+            ConfigError: There is none of that name, or a file has mistakes.
+        """
+        if name in self._names("models"):
+            return self._card(name)
+        cards = self.cards()
+        for entry in cards:
+            if name in entry.value.also:
+                return entry
+        also = [other for entry in cards for other in entry.value.also]
+        raise self._absent("model", name, "models", also)
+
+    def cards(self) -> tuple[Entry[CatalogueCard], ...]:
+        """Return all model cards, by name.
+
+        Raises:
+            ConfigError: A file has mistakes.
+        """
+        return tuple(self._card(name) for name in self._names("models"))
+
+    def _card(self, name: str) -> Entry[CatalogueCard]:
+        entry = self._read("models", name, CatalogueCard)
         _same(entry.value.name, name, f"models/{name}.yaml")
         return entry
 
@@ -82,8 +118,8 @@ class Catalogue:
         content = path.read_bytes()
         return Entry(parse_yaml(content, kind, where=str(path)), content.decode(), path.name)
 
-    def _absent(self, what: str, name: str, folder: str) -> ConfigError:
-        names = self._names(folder)
+    def _absent(self, what: str, name: str, folder: str, also: Sequence[str] = ()) -> ConfigError:
+        names = [*self._names(folder), *also]
         close = difflib.get_close_matches(name, names, n=1)
         return ConfigError(
             f"there is no {what} {name!r} in {self.root / folder}",
