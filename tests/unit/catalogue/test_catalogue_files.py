@@ -27,8 +27,12 @@ def copy_catalogue(tmp_path: Path) -> Catalogue:
 
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("models/*.yaml")), ids=lambda p: p.stem)
 def test_shipped_model_cards(path: Path) -> None:
-    card = Catalogue(SHIPPED).model(path.stem).value
-    assert card.memory.weights <= card.file.size
+    card = Catalogue(SHIPPED).card(path.stem).value
+    assert card.not_checked() == (), "each fact has a source, or is unknown"
+    if card.file:
+        assert card.memory
+        assert card.memory.weights <= card.file.size
+        assert card.is_pinned
 
 
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("releases/*.yaml")), ids=lambda p: p.stem)
