@@ -39,12 +39,10 @@ class Line:
     Args:
         site: The site.
         site_root: The folder of ``site.yaml``, to which its paths are relative.
-        sockets: Folder of SSH's shared connections: a second question takes the first one's.
     """
 
     site: Site
     site_root: Path
-    sockets: Path
 
 
 @dataclass(frozen=True)

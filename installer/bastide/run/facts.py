@@ -13,7 +13,6 @@ from bastide.errors import PreflightError
 from bastide.layout import SiteFolder
 from bastide.progress import Progress
 from bastide.run.ask import Line, Reply, ask
-from bastide.run.runner import ssh_sockets
 from bastide.schema.facts import HostFacts, SiteFacts, UnreachableHost
 from bastide.schema.site import Site
 
@@ -36,8 +35,7 @@ def gather(site: Site, folder: SiteFolder, progress: Progress) -> SiteFacts:
         folder: Its folder, to which the paths in ``site.yaml`` are relative.
         progress: Told of every host that has answered.
     """
-    with ssh_sockets() as sockets:
-        return gather_over(Line(site, folder.root, sockets), progress)
+    return gather_over(Line(site, folder.root), progress)
 
 
 def gather_over(

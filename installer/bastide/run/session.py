@@ -256,7 +256,7 @@ class Session:
     # --- inside ------------------------------------------------------------------------------
     @property
     def _line(self) -> Line:
-        return Line(self.order.wanted.site, self.order.folder.root, self._sockets)
+        return Line(self.order.wanted.site, self.order.folder.root)
 
     @property
     def _credentials(self) -> Credentials:

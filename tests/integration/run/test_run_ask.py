@@ -40,7 +40,7 @@ def make_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ssh: str) -> Line
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("NOTES", str(tmp_path / "notes"))
-    return Line(make_site(), tmp_path, tmp_path)
+    return Line(make_site(), tmp_path)
 
 
 def test_every_host_says_what_it_is(line: Line, tmp_path: Path) -> None:
@@ -102,5 +102,5 @@ def test_asking_ends_soon_when_somebody_wants_it(
 
 def test_only_root_goes_without_sudo(line: Line, tmp_path: Path) -> None:
     asked = line.site.model_copy(update={"ssh": line.site.ssh.model_copy(update={"user": "ops"})})
-    ask(Line(asked, tmp_path, tmp_path), "facts", {next(iter(asked.hosts)): {}})
+    ask(Line(asked, tmp_path), "facts", {next(iter(asked.hosts)): {}})
     assert "sudo --non-interactive" in (tmp_path / "notes").read_text()
