@@ -107,13 +107,8 @@ def _command(line: Line, host: str, command: str) -> list[str]:
     remote = [PYTHON, "-c", _STARTER, command]
     if site.ssh.user != "root":
         remote = ["sudo", "--non-interactive", "--set-home", "--", *remote]
-    shared = f"ControlPath={line.sockets}/ask-%C"
-    options = (
-        *ssh_options(site, line.site_root),
-        "ControlMaster=auto",
-        "ControlPersist=120s",
-        shared,
-    )
+    # No shared connection: one that stays open keeps our pipes open with it.
+    options = (*ssh_options(site, line.site_root), "ControlPath=none")
     return [
         "ssh", "-T", *(part for option in options for part in ("-o", option)),
         "--", str(site.hosts[host].address), shlex.join(remote),
