@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
@@ -14,7 +14,10 @@ from bastide.bundle.catalogue import Catalogue
 from bastide.bundle.lock import load_lock, resolve, save_lock
 from bastide.bundle.workshop import Workshop
 from bastide.cli.output import progress, reports, stdout
-from bastide.errors import ConfigError
+from bastide.cli.trust_build import Signing, prepare_signing, sign_built
+from bastide.cli.trust_context import passphrase_option, trust_option
+from bastide.cli.trust_verify import Acceptance, check_verifier
+from bastide.errors import ConfigError, TrustError
 from bastide.progress import human_bytes
 from bastide.schema.artifact import Artifact
 from bastide.schema.lock import Lock
@@ -38,6 +41,14 @@ class LockSummary:
     digest: str
     artifacts: int
     size: int
+
+
+@dataclass(frozen=True)
+class BuildResult(BundleSummary):
+    """What was built, and what became of its signatures."""
+
+    signing: Signing
+    error: TrustError | None
 
 
 @dataclass(frozen=True)
@@ -67,7 +78,7 @@ def _facts(rows: list[tuple[str, str]]) -> None:
     stdout().print(table)
 
 
-def _show_built(result: BundleSummary) -> None:
+def _show_built(result: BuildResult) -> None:
     _facts(
         [
             ("bundle", result.path),
@@ -75,9 +86,11 @@ def _show_built(result: BundleSummary) -> None:
             ("release", f"{result.release} for {result.target}"),
             ("artifacts", f"{result.artifacts} in {result.blobs} blobs"),
             ("size", human_bytes(result.size)),
+            ("signed", result.signing.says),
         ]
     )
-    stdout().print(f"Next, on the isolated side: bastide import {result.path}", markup=False)
+    if result.signing.signed:
+        stdout().print(f"Next, on the isolated side: bastide import {result.path}", markup=False)
 
 
 def _show_lock(result: LockSummary) -> None:
@@ -119,7 +132,7 @@ def _show_checked(result: CheckResult) -> None:
     rate = human_bytes(result.bytes_read / max(result.seconds, 1e-3))
     rows.append(("read", f"{human_bytes(result.bytes_read)}; {result.seconds:.1f} s, {rate}/s"))
     _facts(rows)
-    stdout().print(f"Whole: every byte was checked. Note: {result.trust.statement}", markup=False)
+    stdout().print(f"Whole: every byte was checked. Trust: {result.trust.statement}.", markup=False)
 
 
 release_option = click.option(
@@ -162,22 +175,30 @@ def command() -> None:
               help="Build exactly what this lock pins; nothing is resolved.")  # fmt: skip
 @catalogue_option
 @click.option("--force", is_flag=True, help="Replace the bundle that is in DIR.")
+@trust_option
+@passphrase_option
 @reports(_show_built)
-def build_command(
+def build_command(  # noqa: PLR0913, PLR0917 - each is an option
     release: str | None,
     target: str | None,
     out: Path,
     lock_file: Path | None,
     catalogue: Path | None,
+    trust_dir: Path | None,
+    passphrase_file: Path | None,
     *,
     force: bool,
-) -> BundleSummary:
+) -> BuildResult:
     """Build a bundle on a connected machine.
 
     Resolves the release for the target, fetches what the cache lacks and checks every digest.
     The first build compiles the LLM engine, which takes minutes and needs gcc and g++; later ones
     take it from the cache. An interrupted build goes on where it stopped when you run it again.
+
+    The bundle is signed if there is a publisher's trust folder (`bastide trust init`); if there is
+    none, sign it later: `bastide trust sign DIR`.
     """
+    signing = prepare_signing(trust_dir, passphrase_file)
     workshop = _workshop()
     if lock_file is not None:
         if release or target or catalogue:
@@ -195,7 +216,9 @@ def build_command(
                 hint="give --release and --target, or --lock",
             )
         lock = _resolve(catalogue, release, target, workshop)
-    return build(lock, out.absolute(), workshop, force=force)
+    summary = build(lock, out.absolute(), workshop, force=force)
+    signed, error = sign_built(signing, out.absolute())
+    return BuildResult(**asdict(summary), signing=signed, error=error)
 
 
 @command.command("lock")
@@ -243,11 +266,21 @@ def inspect_command(bundle: Path) -> Contents:
 
 @command.command("verify")
 @bundle_argument
+@click.option("--expect-digest", metavar="SHA256",
+              help="Instead of signatures: demand the bundle with this digest.")  # fmt: skip
+@click.option("--accept-stale", metavar="REASON",
+              help="Check on although the signatures have run out.")  # fmt: skip
 @reports(_show_checked)
-def verify_command(bundle: Path) -> CheckResult:
+def verify_command(
+    bundle: Path, expect_digest: str | None, accept_stale: str | None
+) -> CheckResult:
     """Read every byte of the bundle in DIR and check it; copies nothing.
+
+    Its signatures must be those of the publisher whom this site has pinned (`bastide trust pin`),
+    or of this machine's own trust folder.
 
     Names every file that is damaged, missing or does not belong there, and looks into the models'
     headers. Use it before a medium leaves the building, and after it has arrived.
     """
-    return check_bundle(bundle, verifier=DigestOnly(), progress=progress())
+    verifier = check_verifier(bundle, expect_digest, Acceptance(stale=accept_stale))
+    return check_bundle(bundle, verifier=verifier, progress=progress())

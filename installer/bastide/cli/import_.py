@@ -9,15 +9,12 @@ import click
 from rich.table import Table
 
 from bastide.cli.output import progress, reports, stdout
-from bastide.errors import ConfigError
+from bastide.cli.trust_verify import Acceptance, import_verifier
 from bastide.layout import Home
 from bastide.progress import human_bytes
 from bastide.store import Store
 from bastide.store.importer import ImportOptions, import_bundle
 from bastide.store.results import ImportResult
-from bastide.trust.verifier import DigestOnly
-
-WRONG_DIGEST_OPTION = "BAS-2005"
 
 
 def show(result: ImportResult) -> None:
@@ -34,7 +31,7 @@ def show(result: ImportResult) -> None:
     table.add_row("store", str(result.store))
     console.print(table)
     console.print(
-        f"Imported; every byte that came in was checked. Note: {result.trust.statement}",
+        f"Imported; every byte that came in was checked. Trust: {result.trust.statement}.",
         markup=False,
     )
     console.print("Next: bastide init", markup=False)
@@ -51,19 +48,6 @@ def _copied(result: ImportResult) -> str:
     return f"{', '.join(parts)}; {result.seconds:.1f} s{rate}"
 
 
-def _digest(text: str | None) -> str | None:
-    if text is None:
-        return None
-    digest = text.strip().lower().removeprefix("sha256:")
-    if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
-        raise ConfigError(
-            "--expect-digest wants a SHA-256: 64 hexadecimal digits",
-            code=WRONG_DIGEST_OPTION,
-            hint="`bastide bundle build` printed it as the bundle's digest",
-        )
-    return digest
-
-
 @click.command("import")
 @click.argument(
     "bundle", metavar="DIR", type=click.Path(path_type=Path, exists=True, file_okay=False)
@@ -71,8 +55,19 @@ def _digest(text: str | None) -> str | None:
 @click.option(
     "--expect-digest",
     metavar="SHA256",
-    help="Refuse any bundle but the one with this digest, which the builder told you by another "
-    "way than the medium.",
+    help="Instead of signatures: refuse any bundle but the one with this digest, which the builder "
+    "told you by another way than the medium.",
+)
+@click.option(
+    "--accept-stale",
+    metavar="REASON",
+    help="Take the bundle although its signatures have run out; the reason is kept.",
+)
+@click.option(
+    "--accept-older",
+    metavar="REASON",
+    help="Take a bundle again that this site has imported before and the publisher has replaced "
+    "since; the reason is kept.",
 )
 @click.option(
     "--recheck",
@@ -80,19 +75,28 @@ def _digest(text: str | None) -> str | None:
     help="Read again what the store has already, and replace what is damaged.",
 )
 @reports(show)
-def command(bundle: Path, expect_digest: str | None, *, recheck: bool) -> ImportResult:
+def command(
+    bundle: Path,
+    expect_digest: str | None,
+    accept_stale: str | None,
+    accept_older: str | None,
+    *,
+    recheck: bool,
+) -> ImportResult:
     """Copy the bundle in DIR into the store, checking every byte on the way.
 
+    Only a bundle that the publisher has signed comes in; `bastide trust pin` says once who that is.
     A bundle that is damaged, incomplete or holds anything extra is refused as a whole, and every
     bad file is named. If the import is interrupted, run the same command: it goes on where it
     stopped. DIR is only read. The store is in $BASTIDE_HOME (see `bastide --help`).
     """
-    verifier = DigestOnly(_digest(expect_digest))
-    return import_bundle(
-        bundle,
-        Store(Home.default().store),
-        verifier=verifier,
-        progress=progress(),
-        now=datetime.now(UTC),
-        options=ImportOptions(recheck=recheck),
-    )
+    accepted = Acceptance(stale=accept_stale, older=accept_older)
+    with import_verifier(bundle, expect_digest, accepted) as verifier:
+        return import_bundle(
+            bundle,
+            Store(Home.default().store),
+            verifier=verifier,
+            progress=progress(),
+            now=datetime.now(UTC),
+            options=ImportOptions(recheck=recheck),
+        )

@@ -11,7 +11,9 @@ from bastide import __version__
 # verb → (module, one line of help). The order is the order of work, and the order of --help.
 VERBS: dict[str, tuple[str, str]] = {
     "bundle": ("bastide.cli.bundle", "Build, check and inspect the offline bundle."),
+    "trust": ("bastide.cli.trust", "Say who signs bundles, and whom this site believes."),
     "import": ("bastide.cli.import_", "Copy a bundle into the store, checking every byte."),
+    "receipt": ("bastide.cli.receipt", "Say, signed, what this site holds: makes deltas."),
     "init": ("bastide.cli.init", "Write a commented site.yaml, secrets and a site CA."),
     "keys": ("bastide.cli.keys", "Show the site's API keys."),
     "preflight": ("bastide.cli.preflight", "Check that hosts are fit; changes nothing."),

@@ -8,7 +8,7 @@ enough keys have signed it (``trust.requests`` carries it to them and back).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
@@ -17,11 +17,13 @@ from bastide.errors import BundleError
 from bastide.host.files import fsync_directory, write_atomic
 from bastide.layout import BUNDLE_METADATA, BUNDLE_ROOT
 from bastide.schema.artifact import BundleRoot
-from bastide.trust.metadata import FIELD
+from bastide.trust.metadata import FIELD, signed_at
 from bastide.trust.publisher import Publisher, T
 from bastide.trust.rootkeys import Signers
 from bastide.trust.targets import find_target, make_target
 from bastide.trust.verifier import NO_ROOT, parse_root
+
+FRESH = timedelta(days=1)  # younger signatures are not made anew
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,9 @@ def sign_bundles(
     root = publisher.root().signed
     current = publisher.targets()
     draft = publisher.draft(Targets)
+    listed_all = current and all(is_listed(current.signed, each) for each in bundles)
+    if listed_all and draft is None and _is_fresh(publisher, root, now):
+        return None
     listed = draft or current
     if not all(is_listed(listed.signed if listed else None, bundle) for bundle in bundles):
         publisher.drop_draft("snapshot", "timestamp")
@@ -103,6 +108,18 @@ def sign_bundles(
     elif draft is None and current and not _believed(root, current):
         publisher.save_draft(_list(publisher, (), now, keep_earlier=True))
     return advance(publisher, signers, now)
+
+
+def _is_fresh(publisher: Publisher, root: Root, now: datetime) -> bool:
+    """Return whether everything was signed lately, with keys that the present root accepts."""
+    timestamp, snapshot, targets = publisher.timestamp(), publisher.snapshot(), publisher.targets()
+    if timestamp is None or snapshot is None or targets is None:
+        return False
+    if publisher.draft(Snapshot) is not None or publisher.draft(Timestamp) is not None:
+        return False
+    believed = _believed(root, timestamp) and _believed(root, snapshot) and _believed(root, targets)
+    at = signed_at(timestamp.signed)
+    return believed and at is not None and abs(now - at) < FRESH
 
 
 def _believed(root: Root, metadata: Metadata[T]) -> bool:

@@ -204,6 +204,7 @@ def test_credentials_do_not_get_into_a_lock() -> None:
 
 def test_commands_build_list_and_verify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BASTIDE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("BASTIDE_HOME", str(tmp_path / "home"))
     save_lock(make_lock(tmp_path / "source"), tmp_path / "lock.json")
     out = str(tmp_path / "out")
     run = CliRunner()
@@ -215,12 +216,15 @@ def test_commands_build_list_and_verify(tmp_path: Path, monkeypatch: pytest.Monk
     listed = run.invoke(main, ["bundle", "inspect", out, "--json"])
     names = {a["name"] for a in json.loads(listed.stdout)["result"]["artifacts"]}
     assert names == {"inner", "plain", "text", "same-bytes"}
-    checked = run.invoke(main, ["bundle", "verify", out, "--json"])
+    unsigned = run.invoke(main, ["bundle", "verify", out])
+    assert unsigned.exit_code == 4
+    verify = ["bundle", "verify", out, "--expect-digest", digest, "--json"]
+    checked = run.invoke(main, verify)
     assert json.loads(checked.stdout)["result"]["bundle"] == digest
     blob = Path(out) / layout.blob_path(digest_of(b"inner"))
     blob.unlink()
     blob.write_bytes(b"innet")
-    bad = run.invoke(main, ["bundle", "verify", out, "--json"])
+    bad = run.invoke(main, verify)
     assert bad.exit_code == 3
     assert digest_of(b"inner") in json.loads(bad.stdout)["error"]["problems"][0]["where"]
 
