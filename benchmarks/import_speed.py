@@ -131,8 +131,9 @@ def import_in_process(bundle: Path, place: Path) -> None:
 
 def import_by_command(bundle: Path, place: Path) -> None:
     """Run the whole command, the interpreter's start included."""
+    digest = hashlib.sha256((bundle / "bundle.json").read_bytes()).hexdigest()
     subprocess.run(
-        [sys.executable, "-c", COMMAND, "import", str(bundle)],
+        [sys.executable, "-c", COMMAND, "import", str(bundle), "--expect-digest", digest],
         check=True,
         env={**os.environ, "BASTIDE_HOME": str(place)},
         stdout=subprocess.DEVNULL,

@@ -34,8 +34,10 @@ def big(make_bundle: Any, sizes: tuple[int, ...] = (24 * MIB, 5 * MIB)) -> Any:
 
 
 def start(folder: Path, home: Path) -> subprocess.Popen[bytes]:
+    digest = hashlib.sha256((folder / "bundle.json").read_bytes()).hexdigest()
+    arguments = ["import", str(folder), "--expect-digest", digest, "--json"]
     return subprocess.Popen(
-        [sys.executable, "-c", COMMAND, "import", str(folder), "--json"],
+        [sys.executable, "-c", COMMAND, *arguments],
         env={**os.environ, "BASTIDE_HOME": str(home)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
