@@ -5,11 +5,13 @@ from __future__ import annotations
 import collections
 import os
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from bastide.errors import BastideError
 
@@ -96,26 +98,13 @@ def converse(
     Raises:
         ProcessError: It is not installed, ran out of time, or was cancelled.
     """
-    try:
-        process = subprocess.Popen(
-            list(argv),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-        )
-    except FileNotFoundError as error:
-        raise ProcessError(argv, 127, f"{argv[0]} is not installed on this machine") from error
     deadline = time.monotonic() + timeout
-    left: str | None = text
-    with process:
+    with _text_file(text) as stdin, _start(argv, stdin) as process:
         while True:
             try:
-                stdout, stderr = process.communicate(left, timeout=LOOK_SECONDS)
+                stdout, stderr = process.communicate(timeout=LOOK_SECONDS)
                 return Completed(process.returncode, stdout, stderr)
             except subprocess.TimeoutExpired as error:
-                left = None  # it goes on sending the rest by itself
                 if cancelled.is_set() or time.monotonic() > deadline:
                     process.kill()
                     why = "stopped on request" if cancelled.is_set() else f"no end in {timeout} s"
@@ -123,6 +112,28 @@ def converse(
             except BaseException:
                 process.kill()
                 raise
+
+
+def _text_file(text: str) -> IO[bytes]:
+    """Return ``text`` as a file: `communicate` forgets the rest of a pipe's input on a time-out."""
+    file = tempfile.TemporaryFile()
+    file.write(text.encode())
+    file.seek(0)
+    return file
+
+
+def _start(argv: Sequence[str], stdin: IO[bytes]) -> subprocess.Popen[str]:
+    try:
+        return subprocess.Popen(
+            list(argv),
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
+    except FileNotFoundError as error:
+        raise ProcessError(argv, 127, f"{argv[0]} is not installed on this machine") from error
 
 
 def stream(

@@ -100,6 +100,14 @@ def test_asking_ends_soon_when_somebody_wants_it(
     assert time.monotonic() - started < 60  # the host would take ten minutes
 
 
+def test_a_line_that_takes_its_time_still_gets_the_whole_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = HERE.replace("exec sh", "sleep 1; exec sh")  # longer than the asker's own look
+    line = make_line(tmp_path, monkeypatch, late)
+    assert set(gather_over(line, SilentProgress()).hosts) == set(line.site.hosts)
+
+
 def test_only_root_goes_without_sudo(line: Line, tmp_path: Path) -> None:
     asked = line.site.model_copy(update={"ssh": line.site.ssh.model_copy(update={"user": "ops"})})
     ask(Line(asked, tmp_path), "facts", {next(iter(asked.hosts)): {}})
