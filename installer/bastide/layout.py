@@ -22,8 +22,11 @@ def metadata_path(role: str, version: int) -> str:
     """
     return TIMESTAMP if role == "timestamp" else f"{BUNDLE_METADATA}/{version}.{role}.json"
 BUNDLE_CHUNKS = "chunks.json"
+BUNDLE_SBOM = "sbom.cdx.json"
+BUNDLE_NOTICES = "NOTICES.txt"
 
 
+DELTA = "delta.json"
 VOLUME = "volume.json"
 VOLUME_FILE_SIZE = 1000 * 4 * 2**20  # bytes; below FAT32's limit of 4 GiB less one byte
 
@@ -37,6 +40,11 @@ def volume_name(number: int, total: int) -> str:
 def volume_file(index: int) -> str:
     """Return the name of a volume's ``index``-th payload file, from 0; fit for any file system."""
     return f"data-{index + 1:03}.bin"
+
+
+def patch_path(sha256: str) -> str:
+    """Return where a delta has the patch that makes the blob of that digest."""
+    return f"delta/{sha256}.patch"
 
 
 def blob_path(sha256: str) -> PurePosixPath:
@@ -88,6 +96,16 @@ class Home:
         return self.root / "trust" / "site.json"
 
     @property
+    def receipt_key(self) -> Path:
+        """The key that signs what this site says it holds; signs nothing else."""
+        return self.root / "receipt-key.pem"
+
+    @property
+    def known_receipt_keys(self) -> Path:
+        """Of a builder: the receipt key of each site, remembered at its first receipt."""
+        return self.root / "known-receipt-keys.json"
+
+    @property
     def vault_passwords(self) -> Path:
         """Vault passwords, one file a site, mode 0600, apart from the site folder."""
         return self.root / "vault"
@@ -96,6 +114,11 @@ class Home:
     def acceptances(self) -> Path:
         """Licence terms that somebody here agreed to: who, when and why."""
         return self.root / "acceptances.json"
+
+    @property
+    def licence_policy(self) -> Path:
+        """This organisation's or site's own licence policy; without it, Bastide's default holds."""
+        return self.root / "licences.yaml"
 
 
 @dataclass(frozen=True)

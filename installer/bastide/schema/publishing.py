@@ -9,10 +9,13 @@ from bastide.schema.base import Value
 from bastide.schema.chunks import Chunks
 from bastide.schema.lock import Lock
 from bastide.schema.model_card import CatalogueCard
+from bastide.schema.policy import LicencePolicy
 from bastide.schema.prices import PriceBook
+from bastide.schema.receipt import Receipt
 from bastide.schema.release import Release
 from bastide.schema.site import Site
 from bastide.schema.target import Target
+from bastide.schema.volume import Volume
 from bastide.schema.workload import Workload
 
 SCHEMAS: dict[str, type[Value]] = {
@@ -21,10 +24,13 @@ SCHEMAS: dict[str, type[Value]] = {
     "lock": Lock,
     "manifest": Manifest,
     "model": CatalogueCard,
+    "policy": LicencePolicy,
     "prices": PriceBook,
+    "receipt": Receipt,
     "release": Release,
     "site": Site,
     "target": Target,
+    "volume": Volume,
     "workload": Workload,
 }
 

@@ -18,13 +18,14 @@ from bastide.errors import BundleError, Problem
 from bastide.host.files import fsync_directory
 from bastide.layout import blob_path
 from bastide.progress import Progress, Task
+from bastide.store.delta import blob_sources, rebuilt_blobs, refuse_failed_rebuilds
 from bastide.store.damage import bad_ranges, describe_ranges
 from bastide.store.inspection import Inspect, inspect_artifacts
 from bastide.store.local import Store
-from bastide.store.opening import Blob, OpenBundle, damage, incomplete, open_bundle
+from bastide.store.opening import Blob, OpenBundle, PatchFile, damage, incomplete, open_bundle
 from bastide.store.pipeline import Pipeline
-from bastide.store.results import CheckResult, ImportResult, kind_totals
-from bastide.store.source import FileSource
+from bastide.store.results import Ask, CheckResult, ImportResult, kind_totals, nobody
+from bastide.store.source import ByteSource, FileSource
 from bastide.store.space import no_space, require_space
 from bastide.store.transfer import Job, Keep, Transfer
 from bastide.trust.verifier import RootVerifier
@@ -40,10 +41,12 @@ class ImportOptions:
     Args:
         recheck: Read the blobs again that the store has already, and replace damaged ones.
         inspect: Looks into verified artifacts and returns where they are not what they claim.
+        ask: Called while volumes are wanted; returns the folders of further ones, none to stop.
     """
 
     recheck: bool = False
     inspect: Inspect = inspect_artifacts
+    ask: Ask = nobody
 
 
 def check_bundle(
@@ -68,11 +71,13 @@ def check_bundle(
     """
     started = time.monotonic()
     bundle = open_bundle(bundle_dir, verifier)
-    total = sum(blob.size for blob in bundle.blobs)
+    total = sum(file.size for file in bundle.files)
     with progress.task("check", total=total) as task:
-        transfers = _run([(blob, _job(bundle, blob)) for blob in bundle.blobs], task)
+        transfers = _run([(file, _job(bundle, file)) for file in bundle.files], task)
     _refuse_damaged(bundle, transfers)
-    _refuse_lies(bundle, inspect(bundle.manifest, lambda sha256: bundle_dir / blob_path(sha256)))
+    if bundle.delta is None:  # a delta's artifacts are looked into once they are rebuilt
+        found = inspect(bundle.manifest, lambda sha256: bundle_dir / blob_path(sha256))
+        _refuse_lies(bundle, found)
     root = bundle.verified.root
     return CheckResult(
         bundle=bundle.verified.digest,
@@ -113,23 +118,26 @@ def import_bundle(
     """
     started = time.monotonic()
     bundle = open_bundle(bundle_dir, verifier)
-    with store.lock(f"import of {bundle_dir}"), _store_errors(store):
-        present = _present(bundle, store, progress, recheck=options.recheck)
+    with store.lock(f"import of {bundle_dir}"), store_errors(store):
+        present = present_blobs(bundle, store, progress, recheck=options.recheck)
         missing = [blob for blob in bundle.blobs if blob not in present]
+        sources = blob_sources(bundle, store, missing)
         _drop_strangers(store, missing)
         documents = (len(content) for content in bundle.documents.values())
         require_space(store, [(b.sha256, b.size) for b in missing], documents)
-        transfers = _copy(bundle, store, missing, progress)
-        _refuse_lies(bundle, options.inspect(bundle.manifest, store.blob))
-        store.record(bundle.documents, bundle.verified.trust, now)
+        transfers = _copy(bundle, store, sources, progress)
+        finish_import(bundle, store, now, options)
     continued = sum(transfer.resumed for transfer in transfers)
+    made = rebuilt_blobs(bundle)
+    rebuilt = sum(t.job.size - t.resumed for t in transfers if t.job.sha256 in made)
     return ImportResult(
         bundle=bundle.verified.digest,
         release=bundle.manifest.release,
         target=bundle.manifest.target,
         trust=bundle.verified.trust,
         kinds=kind_totals(bundle.manifest),
-        bytes_copied=sum(blob.size for blob in missing) - continued,
+        bytes_copied=sum(blob.size for blob in missing) - continued - rebuilt,
+        bytes_rebuilt=rebuilt,
         bytes_continued=continued,
         bytes_present=sum(blob.size for blob in present),
         seconds=time.monotonic() - started,
@@ -137,11 +145,21 @@ def import_bundle(
     )
 
 
-def _job(bundle: OpenBundle, blob: Blob, keep: Keep | None = None) -> Job:
-    return Job(blob.sha256, blob.size, FileSource(bundle.folder / blob.path), keep)
+def finish_import(bundle: OpenBundle, store: Store, now: datetime, options: ImportOptions) -> None:
+    """Make a bundle visible whose blobs are all in the store and durable.
+
+    Raises:
+        BundleError: An artifact is not what it claims.
+    """
+    _refuse_lies(bundle, options.inspect(bundle.manifest, store.blob))
+    store.record(bundle.documents, bundle.verified.trust, now)
 
 
-def _run(jobs: Iterable[tuple[Blob, Job]], task: Task) -> list[Transfer]:
+def _job(bundle: OpenBundle, file: Blob | PatchFile) -> Job:
+    return Job(file.sha256, file.size, FileSource(bundle.folder / file.path))
+
+
+def _run(jobs: Iterable[tuple[Blob | PatchFile, Job]], task: Task) -> list[Transfer]:
     with Pipeline(task.advance) as pipeline:
         for blob, job in jobs:
             if pipeline.store_failed:
@@ -151,7 +169,9 @@ def _run(jobs: Iterable[tuple[Blob, Job]], task: Task) -> list[Transfer]:
     return pipeline.results
 
 
-def _present(bundle: OpenBundle, store: Store, progress: Progress, *, recheck: bool) -> set[Blob]:
+def present_blobs(
+    bundle: OpenBundle, store: Store, progress: Progress, *, recheck: bool
+) -> set[Blob]:
     """Return the blobs that need no copying; a damaged one is as good as missing."""
     found = [blob for blob in bundle.blobs if store.has(blob.sha256, blob.size)]
     if not recheck or not found:
@@ -174,10 +194,13 @@ def _drop_strangers(store: Store, missing: list[Blob]) -> None:
 
 
 def _copy(
-    bundle: OpenBundle, store: Store, missing: list[Blob], progress: Progress
+    bundle: OpenBundle, store: Store, sources: dict[Blob, ByteSource], progress: Progress
 ) -> list[Transfer]:
-    jobs = [(blob, _job(bundle, blob, _keep(store, blob))) for blob in missing]
-    with progress.task("import", total=sum(blob.size for blob in missing)) as task:
+    jobs = [
+        (blob, Job(blob.sha256, blob.size, source, _keep(store, blob)))
+        for blob, source in sources.items()
+    ]
+    with progress.task("import", total=sum(blob.size for blob in sources)) as task:
         transfers = _run(jobs, task)
         again = {t.job.sha256 for t in transfers if t.must_restart}
         if again:
@@ -186,8 +209,10 @@ def _copy(
             redone = _run([(blob, job) for blob, job in jobs if blob.sha256 in again], task)
             transfers = [t for t in transfers if t.job.sha256 not in again] + redone
     _raise_store_error(transfers)
-    _sync_folders(store, bundle.blobs)
-    _refuse_damaged(bundle, transfers)
+    sync_folders(store, bundle.blobs)
+    made = rebuilt_blobs(bundle)
+    _refuse_damaged(bundle, [each for each in transfers if each.job.sha256 not in made])
+    refuse_failed_rebuilds(bundle, store, transfers)
     return transfers
 
 
@@ -197,7 +222,7 @@ def _keep(store: Store, blob: Blob) -> Keep:
     return Keep(store.incoming / blob.sha256, final)
 
 
-def _sync_folders(store: Store, blobs: Iterable[Blob]) -> None:
+def sync_folders(store: Store, blobs: Iterable[Blob]) -> None:
     """Make the renames durable, those of an earlier, interrupted import as well."""
     folders = {store.root / blob_path(blob.sha256).parent for blob in blobs}
     for folder in sorted(folders):
@@ -208,7 +233,7 @@ def _sync_folders(store: Store, blobs: Iterable[Blob]) -> None:
 
 
 @contextlib.contextmanager
-def _store_errors(store: Store) -> Iterator[None]:
+def store_errors(store: Store) -> Iterator[None]:
     """Turn what the operating system says about the store's disk into our own error."""
     try:
         yield
@@ -228,7 +253,7 @@ def _raise_store_error(transfers: list[Transfer]) -> None:
 
 
 def _refuse_damaged(bundle: OpenBundle, transfers: list[Transfer]) -> None:
-    blobs = {blob.sha256: blob for blob in bundle.blobs}
+    blobs = {file.sha256: file for file in bundle.files}
     problems = []
     for transfer in transfers:
         if not transfer.matches:
@@ -240,7 +265,7 @@ def _refuse_damaged(bundle: OpenBundle, transfers: list[Transfer]) -> None:
         raise incomplete(bundle.folder, sorted(problems, key=lambda problem: problem.where))
 
 
-def _bad_ranges(bundle: OpenBundle, blob: Blob, transfer: Transfer) -> str:
+def _bad_ranges(bundle: OpenBundle, blob: Blob | PatchFile, transfer: Transfer) -> str:
     """Return which bytes of a damaged file are wrong, in words, by reading only it again."""
     chunks = bundle.chunks.get(blob.sha256)
     if chunks is None or transfer.source_problem:

@@ -10,13 +10,22 @@ import hashlib
 import os
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bastide.errors import BundleError, Problem
-from bastide.layout import BUNDLE_CHUNKS, BUNDLE_LOCK, BUNDLE_MANIFEST, BUNDLE_ROOT, blob_path
+from bastide.layout import (
+    BUNDLE_CHUNKS,
+    BUNDLE_LOCK,
+    BUNDLE_MANIFEST,
+    BUNDLE_ROOT,
+    DELTA,
+    blob_path,
+    patch_path,
+)
 from bastide.schema.artifact import Manifest, RootEntry
 from bastide.schema.chunks import BlobChunks
+from bastide.schema.delta import Delta
 from bastide.store.agreement import (
     contradictory,
     label_of,
@@ -24,6 +33,7 @@ from bastide.store.agreement import (
     read_manifest,
     require_agreement,
 )
+from bastide.store.delta_document import parse_delta
 from bastide.store.local import IMPORT_RECORD
 from bastide.store.tree import NOT_A_BUNDLE, Tree, scan
 from bastide.trust.text import printable
@@ -33,7 +43,7 @@ INCOMPLETE = "BAS-3103"
 COPY_AGAIN = "copy the named files again from the builder, then run the same command"
 DOCUMENT_LIMIT = 32 * 2**20  # bytes; documents are read whole, so this bounds memory
 DOCUMENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-RESERVED = {BUNDLE_ROOT, IMPORT_RECORD, "sha256"}
+RESERVED = {BUNDLE_ROOT, IMPORT_RECORD, DELTA, "sha256", "delta"}
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,23 @@ class Blob:
 
 
 @dataclass(frozen=True)
+class PatchFile:
+    """A patch that a delta carries.
+
+    Args:
+        sha256: Digest of the patch itself.
+        size: In bytes.
+        label: What it makes, for messages.
+        path: In the delta.
+    """
+
+    sha256: str
+    size: int
+    label: str
+    path: str
+
+
+@dataclass(frozen=True)
 class OpenBundle:
     """A bundle whose documents are verified and whose blobs have the right names and sizes.
 
@@ -68,6 +95,7 @@ class OpenBundle:
         blobs: Its distinct blobs, sorted by digest.
         chunks: Digests of the chunks of its large blobs, by the blob's digest; none if it was
             built before there were any.
+        delta: What of it lies here, if it travels as a delta.
     """
 
     folder: Path
@@ -76,6 +104,33 @@ class OpenBundle:
     manifest: Manifest
     blobs: tuple[Blob, ...]
     chunks: dict[str, BlobChunks]
+    delta: Delta | None = None
+
+    @property
+    def carried(self) -> tuple[Blob, ...]:
+        """The blobs that lie in the folder: all but in a delta."""
+        if self.delta is None:
+            return self.blobs
+        carried = set(self.delta.carried)
+        return tuple(blob for blob in self.blobs if blob.sha256 in carried)
+
+    @property
+    def files(self) -> tuple[Blob | PatchFile, ...]:
+        """Blobs and patches that lie in the folder."""
+        made = self.delta.rebuilt if self.delta else ()
+        labels = {blob.sha256: blob.label for blob in self.blobs}
+        return (
+            *self.carried,
+            *(
+                PatchFile(
+                    each.patch.sha256,
+                    each.patch.size,
+                    f"patch for {labels[each.blob.sha256]}",
+                    patch_path(each.blob.sha256),
+                )
+                for each in made
+            ),
+        )
 
 
 def open_bundle(folder: Path, verifier: RootVerifier) -> OpenBundle:
@@ -87,9 +142,13 @@ def open_bundle(folder: Path, verifier: RootVerifier) -> OpenBundle:
     """
     tree = scan(folder)
     bundle = open_documents(tree, verifier)
-    paths = (blob.path for blob in bundle.blobs)
+    content = read_document(tree, DELTA)
+    if content is not None:
+        sizes = {blob.sha256: blob.size for blob in bundle.blobs}
+        bundle = replace(bundle, delta=parse_delta(content, bundle.verified.digest, sizes))
+    paths = [file.path for file in bundle.files] + [DELTA] * (content is not None)
     expected = {*bundle.documents, *bundle.verified.files, *paths}
-    problems = [*tree.problems, *_sizes(tree, bundle.blobs), *tree.strangers(expected)]
+    problems = [*tree.problems, *_sizes(tree, bundle.files), *tree.strangers(expected)]
     if problems:
         raise incomplete(folder, problems)
     return bundle
@@ -102,14 +161,14 @@ def open_documents(tree: Tree, verifier: RootVerifier) -> OpenBundle:
         BundleError: They are missing, damaged or contradictory.
         TrustError: The verifier refuses the root.
     """
-    content = _read(tree, BUNDLE_ROOT)
+    content = read_document(tree, BUNDLE_ROOT)
     if content is None:
         raise BundleError(
             f"{tree.folder} is no bundle: it has no readable {BUNDLE_ROOT}",
             code=NOT_A_BUNDLE,
             hint="name the folder that holds bundle.json",
         )
-    verified = verifier.verify(content, lambda path: _read(tree, path))
+    verified = verifier.verify(content, lambda path: read_document(tree, path))
     documents = {BUNDLE_ROOT: content, **_documents(tree, verified)}
     manifest = read_manifest(tree.folder, documents[BUNDLE_MANIFEST])
     require_agreement(tree.folder, verified, manifest)
@@ -139,7 +198,8 @@ def distinct_blobs(manifest: Manifest) -> tuple[Blob, ...]:
     )
 
 
-def _read(tree: Tree, path: str) -> bytes | None:
+def read_document(tree: Tree, path: str) -> bytes | None:
+    """Return a small file of a bundle or volume; None if it is missing, too large, unreadable."""
     size = tree.files.get(path)
     if size is None or size > DOCUMENT_LIMIT:
         return None
@@ -157,7 +217,7 @@ def _documents(tree: Tree, verified: VerifiedRoot) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     problems: list[Problem] = []
     for entry in entries:
-        content = _read(tree, entry.path)
+        content = read_document(tree, entry.path)
         problem = _document_problem(entry, tree.files.get(entry.path), content)
         if problem:
             problems.append(problem)
@@ -210,7 +270,7 @@ def damage(found: str, expected: str) -> str:
     return f"is damaged: its SHA-256 is {found}, expected {expected}"
 
 
-def _sizes(tree: Tree, blobs: tuple[Blob, ...]) -> list[Problem]:
+def _sizes(tree: Tree, blobs: tuple[Blob | PatchFile, ...]) -> list[Problem]:
     problems = []
     for blob in blobs:
         size = tree.files.get(blob.path)
