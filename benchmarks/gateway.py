@@ -44,8 +44,6 @@ FOLDER = "/tmp/bastide-benchmark"
 STOCK_PORT = 18099
 PYTHON = f"{HOST_CURRENT}/venv/bin/python"
 BACKENDS = f"cd {HOST_CURRENT}/backends"
-# What the units set, too: waiting threads sleep.
-ENVIRONMENT = "OMP_WAIT_POLICY=PASSIVE PYTHONDONTWRITEBYTECODE=1"
 
 
 class Host:
@@ -56,6 +54,8 @@ class Host:
         if self.name not in site.hosts_in(Group.LLM):
             raise SystemExit(f"{self.name} carries the gateway but no LLM: nothing to compare")
         self.address = str(site.hosts[self.name].address)
+        # What the LLM's unit sets, so that all ways wait alike.
+        self.environment = f"GOMP_SPINCOUNT={site.sizes.llm.spin} PYTHONDONTWRITEBYTECODE=1"
         config = place / "ssh_config"
         master = f"  ControlMaster auto\n  ControlPersist 60\n  ControlPath {place}/%C\n"
         config.write_text(ssh_config(site, root) + master)
@@ -72,7 +72,7 @@ class Host:
 
     def measure(self, *words: str, python: str = "/usr/bin/python3") -> dict[str, float]:
         """Run llm.py on the host with these words; return what it measured."""
-        line = f"{BACKENDS} && {ENVIRONMENT} {python} {FOLDER}/llm.py {shlex.join(words)}"
+        line = f"{BACKENDS} && {self.environment} {python} {FOLDER}/llm.py {shlex.join(words)}"
         found: dict[str, float] = json.loads(self.run(line))
         return found
 
@@ -107,7 +107,7 @@ def stock_server(host: Host, model: str) -> Iterator[str]:
     config["models"][0].update(n_threads=cores, n_threads_batch=cores)  # type: ignore[index]
     host.run(f"cat > {FOLDER}/stock.json", json.dumps(config).encode())
     server = (
-        f"{BACKENDS} && PYTHONPATH=$(ls {FOLDER}/*.whl | paste -sd:) exec env {ENVIRONMENT} "
+        f"{BACKENDS} && PYTHONPATH=$(ls {FOLDER}/*.whl | paste -sd:) exec env {host.environment} "
         f"{PYTHON} -m llama_cpp.server --config_file {FOLDER}/stock.json"
     )
     line = f"setsid sh -c {shlex.quote(server)} >{FOLDER}/stock.log 2>&1 </dev/null & echo $!"

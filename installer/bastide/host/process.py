@@ -99,7 +99,12 @@ def converse(
         ProcessError: It is not installed, ran out of time, or was cancelled.
     """
     deadline = time.monotonic() + timeout
-    with _text_file(text) as stdin, _start(argv, stdin) as process:
+    with tempfile.TemporaryFile() as stdin:
+        # A file, because `communicate` forgets the rest of a pipe's input when it times out.
+        stdin.write(text.encode())
+        stdin.seek(0)
+        process = _start(argv, stdin)
+    with process:
         while True:
             try:
                 stdout, stderr = process.communicate(timeout=LOOK_SECONDS)
@@ -112,14 +117,6 @@ def converse(
             except BaseException:
                 process.kill()
                 raise
-
-
-def _text_file(text: str) -> IO[bytes]:
-    """Return ``text`` as a file: `communicate` forgets the rest of a pipe's input on a time-out."""
-    file = tempfile.TemporaryFile()
-    file.write(text.encode())
-    file.seek(0)
-    return file
 
 
 def _start(argv: Sequence[str], stdin: IO[bytes]) -> subprocess.Popen[str]:

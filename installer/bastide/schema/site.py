@@ -21,6 +21,17 @@ def _address(value: object) -> IPv4Address | IPv6Address:
         raise ValueError("should be an IPv4 or IPv6 address, such as 10.0.0.5") from None
 
 
+Spin = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=1_000_000,
+        description="How long a compute thread that waits stays awake, in turns of a loop "
+        "(libgomp's GOMP_SPINCOUNT). 0: it sleeps at once; 2000: for a host that does nothing else.",
+    ),
+]
+
+
 Address = Annotated[IPv4Address | IPv6Address, BeforeValidator(_address)]
 
 
@@ -95,6 +106,7 @@ class LlmSize(Value):
     )
     parallel: int = Field(default=8, ge=1, le=256, description="Requests answered at once.")
     threads: int = Field(default=0, ge=0, description="CPU threads; 0 means all of the host's.")
+    spin: Spin = 200
 
 
 class EmbeddingsSize(Value):
@@ -102,6 +114,7 @@ class EmbeddingsSize(Value):
 
     parallel: int = Field(default=4, ge=1, le=256, description="Texts embedded at once.")
     threads: int = Field(default=0, ge=0, description="CPU threads; 0 means all of the host's.")
+    spin: Spin = 200
 
 
 class Sizes(Value):
