@@ -18,8 +18,8 @@ from bastide.errors import BundleError, Problem
 from bastide.host.files import fsync_directory
 from bastide.layout import blob_path
 from bastide.progress import Progress, Task
-from bastide.store.delta import blob_sources, rebuilt_blobs, refuse_failed_rebuilds
 from bastide.store.damage import bad_ranges, describe_ranges
+from bastide.store.delta import blob_sources, rebuilt_blobs, refuse_failed_rebuilds
 from bastide.store.inspection import Inspect, inspect_artifacts
 from bastide.store.local import Store
 from bastide.store.opening import Blob, OpenBundle, PatchFile, damage, incomplete, open_bundle
