@@ -27,7 +27,7 @@ Spin = Annotated[
         ge=0,
         le=1_000_000,
         description="How long a compute thread that waits stays awake, in turns of a loop "
-        "(libgomp's GOMP_SPINCOUNT). 0: it sleeps at once; 2000: for a host that does nothing else.",
+        "(libgomp's GOMP_SPINCOUNT). 0 sleeps at once; 2000 is for a host that does nothing else.",
     ),
 ]
 
