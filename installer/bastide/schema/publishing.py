@@ -7,6 +7,7 @@ from typing import Any
 from bastide.schema.artifact import BundleRoot, Manifest
 from bastide.schema.base import Value
 from bastide.schema.chunks import Chunks
+from bastide.schema.delta import Delta
 from bastide.schema.lock import Lock
 from bastide.schema.model_card import CatalogueCard
 from bastide.schema.policy import LicencePolicy
@@ -21,6 +22,7 @@ from bastide.schema.workload import Workload
 SCHEMAS: dict[str, type[Value]] = {
     "bundle": BundleRoot,
     "chunks": Chunks,
+    "delta": Delta,
     "lock": Lock,
     "manifest": Manifest,
     "model": CatalogueCard,
