@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from bastide import layout
 from bastide.bundle.chunks import Digests, chunks_document, digest_stream
-from bastide.bundle.origins import obtain_all
+from bastide.bundle.notices import make_notices
+from bastide.bundle.origins import cards_in, obtain_all
 from bastide.bundle.workshop import Workshop
 from bastide.errors import BundleError
 from bastide.host.files import fsync_directory
@@ -18,8 +20,10 @@ from bastide.progress import Task
 from bastide.schema.artifact import BundleRoot, Manifest, RootEntry
 from bastide.schema.chunks import Chunks
 from bastide.schema.lock import Lock
+from bastide.schema.model_card import ModelCard
 from bastide.sources.scratch import scratch
 from bastide.store.inspection import inspect_artifacts
+from bastide.trust.licences import subjects_of
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,11 @@ def build(lock: Lock, out: Path, workshop: Workshop, *, force: bool = False) -> 
     Raises:
         BundleError: ``out`` holds something else, or an artifact cannot be had or is not what
             it claims.
+        TrustError: The licence policy does not let an artifact in.
     """
     manifest = make_manifest(lock)
+    if workshop.licences is not None:
+        workshop.licences.require(subjects_of(manifest))
     documents = _documents(lock, manifest)
     root = None if force else _is_there(out, manifest, documents)
     if root is not None:
@@ -68,9 +75,8 @@ def build(lock: Lock, out: Path, workshop: Workshop, *, force: bool = False) -> 
         return summarise(out, root, manifest)
     _require_free(out, force=force)
     obtain_all(lock, workshop)
-    _require_honest(manifest, workshop)
     try:
-        root = _publish(out, manifest, documents, workshop)
+        root = _publish(out, manifest, documents, workshop, cards_in(lock))
     except OSError as error:
         size = _root(manifest, documents).blob_bytes
         raise BundleError(
@@ -83,11 +89,21 @@ def build(lock: Lock, out: Path, workshop: Workshop, *, force: bool = False) -> 
 
 
 def _publish(
-    out: Path, manifest: Manifest, documents: dict[str, bytes], workshop: Workshop
+    out: Path,
+    manifest: Manifest,
+    documents: dict[str, bytes],
+    workshop: Workshop,
+    cards: Mapping[str, ModelCard],
 ) -> BundleRoot:
     with scratch(out.parent, f".{out.name}.partial-") as temporary:
         chunks = _write_blobs(temporary, manifest, workshop)
-        pinned = {**documents, layout.BUNDLE_CHUNKS: chunks.canonical()}
+        _require_honest(manifest, workshop)  # now that every digest is known to be right
+        notices = make_notices(manifest, cards, workshop.cache.path)
+        pinned = {
+            **documents,
+            layout.BUNDLE_CHUNKS: chunks.canonical(),
+            layout.BUNDLE_NOTICES: notices,
+        }
         root = _root(manifest, pinned)
         _write_documents(temporary, {**pinned, layout.BUNDLE_ROOT: root.canonical()})
         temporary.chmod(0o755)
@@ -137,7 +153,20 @@ def _documents(lock: Lock, manifest: Manifest) -> dict[str, bytes]:
         layout.BUNDLE_MANIFEST: manifest.canonical(),
         layout.BUNDLE_LOCK: lock.canonical(),
         layout.BUNDLE_BOOTSTRAP: Path(__file__).with_name("bootstrap.py").read_bytes(),
+        layout.BUNDLE_SBOM: _sbom(lock),
     }
+
+
+def _sbom(lock: Lock) -> bytes:
+    try:
+        from bastide.bundle.sbom import make_sbom  # noqa: PLC0415 - only builders have the library
+    except ImportError as error:
+        raise BundleError(
+            "cyclonedx-python-lib, which writes the bill of materials, is not installed",
+            code="BAS-3071",
+            hint="install Bastide with its builder extra: pip install 'bastide[builder]'",
+        ) from error
+    return make_sbom(lock, cards_in(lock))
 
 
 def _root(manifest: Manifest, documents: dict[str, bytes]) -> BundleRoot:
@@ -157,14 +186,16 @@ def _root(manifest: Manifest, documents: dict[str, bytes]) -> BundleRoot:
 def _is_there(out: Path, manifest: Manifest, documents: dict[str, bytes]) -> BundleRoot | None:
     """Return the root of ``out`` if that is this bundle; its blobs are for `verify` to check.
 
-    The chunks' digests are taken from there: they follow from the blobs, which the manifest pins.
+    The chunks' digests and the notices are taken from there: they follow from the blobs, which
+    the manifest pins.
     """
+    made_of_blobs = (layout.BUNDLE_CHUNKS, layout.BUNDLE_NOTICES)
     try:
-        chunks = (out / layout.BUNDLE_CHUNKS).read_bytes()
+        found = {name: (out / name).read_bytes() for name in made_of_blobs}
         existing = (out / layout.BUNDLE_ROOT).read_bytes()
     except OSError:
         return None
-    root = _root(manifest, {**documents, layout.BUNDLE_CHUNKS: chunks})
+    root = _root(manifest, {**documents, **found})
     return root if existing == root.canonical() else None
 
 

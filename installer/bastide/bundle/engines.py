@@ -95,6 +95,7 @@ def script_entries(release: Release, workshop: Workshop) -> list[LockEntry]:
                 sha256=digest,
                 platform="any",
                 licence=engine.licence,
+                licence_from=f"release.yaml: builds.{engine.distribution}.licence",
                 components=script.components,
                 source=f"{container.url}#{script.member}",
             )

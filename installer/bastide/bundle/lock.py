@@ -24,10 +24,11 @@ from bastide.sources.debian import (
     PACKAGE_INDEX,
     DebFile,
     DebianSolver,
-    deb_licence,
 )
 from bastide.sources.fetch import Pin
+from bastide.sources.licence_texts import Declared, copyright_names, deb_copyright
 from bastide.sources.scratch import scratch
+from bastide.trust.licences import Subject
 
 
 def resolve(catalogue: Catalogue, release: str, target: str, workshop: Workshop) -> Lock:
@@ -67,6 +68,10 @@ def _model_entries(catalogue: Catalogue, release: Release, workshop: Workshop) -
     for name, components in release.model_uses().items():
         entry = catalogue.model(name)
         card = entry.value
+        declared = f"{entry.filename}: licence"
+        if workshop.licences is not None:  # before hundreds of megabytes are fetched
+            model = Subject(f"model {card.name}", ArtifactKind.MODEL, card.licence.label, declared)
+            workshop.licences.require([model])
         origin = bring_model(card, workshop)
         artifact = Artifact(
             name=card.name,
@@ -77,6 +82,7 @@ def _model_entries(catalogue: Catalogue, release: Release, workshop: Workshop) -
             sha256=card.file.sha256,
             platform="any",
             licence=card.licence.label,
+            licence_from=declared,
             components=components,
             source=origin.url if isinstance(origin, Download) else origin.container.url,
         )
@@ -97,7 +103,7 @@ def _os_entries(release: Release, target: Target, workshop: Workshop) -> list[Lo
     ordered = sorted(needs, key=lambda deb: deb.name)
     pins = [Pin(deb.url, deb.sha256, deb.size, deb.filename) for deb in ordered]
     paths = workshop.fetch("fetch OS packages", pins)
-    licences = {deb.name: deb_licence(path) for deb, path in zip(ordered, paths, strict=True)}
+    licences = _deb_licences({deb.name: path for deb, path in zip(ordered, paths, strict=True)})
     index = "\n".join(deb.index_entry for deb in ordered)
     entries = [_os_entry(deb, needs[deb], target, licences[deb.name]) for deb in ordered]
     return [
@@ -107,8 +113,18 @@ def _os_entries(release: Release, target: Target, workshop: Workshop) -> list[Lo
     ]
 
 
+def _deb_licences(paths: dict[str, Path]) -> dict[str, Declared]:
+    """Return each package's licence; packages of one source may share one copyright file."""
+    found = {name: deb_copyright(path, name) for name, path in paths.items()}
+    licences = {}
+    for name, own in found.items():
+        said = found.get(own.shared_with, own) if own.shared_with else own
+        licences[name] = Declared(copyright_names(said.text or ""), said.path)
+    return licences
+
+
 def _os_entry(
-    deb: DebFile, components: tuple[Component, ...], target: Target, licence: str
+    deb: DebFile, components: tuple[Component, ...], target: Target, licence: Declared
 ) -> LockEntry:
     url = public_url(deb.url)
     artifact = Artifact(
@@ -119,7 +135,8 @@ def _os_entry(
         size=deb.size,
         sha256=deb.sha256,
         platform=target.name,
-        licence=licence,
+        licence=licence.licence,
+        licence_from=licence.place,
         components=components,
         source=url,
     )
@@ -138,6 +155,7 @@ def _text(name: str, version: str, filename: str, text: str) -> LockEntry:
         sha256=hashlib.sha256(content).hexdigest(),
         platform="any",
         licence="Apache-2.0",
+        licence_from="Bastide's LICENSE",
         components=(Component.CONTROL, *HOST_COMPONENTS),
         source="Bastide's catalogue",
     )

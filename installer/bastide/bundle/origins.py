@@ -9,6 +9,7 @@ from bastide.bundle.engines import build_engine, build_own
 from bastide.bundle.models import convert_model
 from bastide.bundle.workshop import Workshop
 from bastide.errors import BundleError
+from bastide.schema.artifact import ArtifactKind
 from bastide.schema.base import Value
 from bastide.schema.loading import parse_yaml
 from bastide.schema.lock import Built, Converted, Download, Inline, Lock, LockEntry, Member
@@ -59,11 +60,11 @@ def _make(entry: LockEntry, lock: Lock, workshop: Workshop) -> None:
             container = origin.container
             member(container.url, cache.path(container.sha256), origin.path, cache)
         case Converted():
-            card = _document(lock, f"model-{entry.artifact.name}", ModelCard)
+            card = document_in(lock, f"model-{entry.artifact.name}", ModelCard)
             convert_model(card, origin.container, origin.path, workshop)
         case Built() if origin.recipe == llama_wheel.RECIPE:
-            release = _document(lock, "release", Release)
-            target = _document(lock, "target", Target)
+            release = document_in(lock, "release", Release)
+            target = document_in(lock, "target", Target)
             for engine in release.builds:
                 if engine.distribution == entry.artifact.name:
                     build_engine(engine, target, workshop)
@@ -71,7 +72,33 @@ def _make(entry: LockEntry, lock: Lock, workshop: Workshop) -> None:
             build_own(entry.artifact.name, workshop)
 
 
-def _document(lock: Lock, name: str, kind: type[D]) -> D:
+def cards_in(lock: Lock) -> dict[str, ModelCard]:
+    """Return the model cards that a lock carries, by model name.
+
+    Raises:
+        ConfigError: One has mistakes.
+    """
+    names = {entry.artifact.name for entry in lock.entries}
+    models = (e.artifact.name for e in lock.entries if e.artifact.kind is ArtifactKind.MODEL)
+    return {
+        name: document_in(lock, f"model-{name}", ModelCard)
+        for name in models
+        if f"model-{name}" in names
+    }
+
+
+def document_in(lock: Lock, name: str, kind: type[D]) -> D:
+    """Return a catalogue file that a lock carries.
+
+    Args:
+        lock: The lock.
+        name: The artifact's name: release, target, or model- with a model's name.
+        kind: What the file describes.
+
+    Raises:
+        BundleError: It carries none of that name.
+        ConfigError: It has mistakes.
+    """
     for entry in lock.entries:
         if entry.artifact.name == name and isinstance(entry.origin, Inline):
             return parse_yaml(entry.origin.text.encode(), kind, where=f"the lock's {name}")

@@ -14,7 +14,8 @@ from bastide.schema.lock import Built, Download, LockEntry
 from bastide.schema.release import Release
 from bastide.schema.target import Target
 from bastide.sources.fetch import Pin
-from bastide.sources.index import IndexFile, resolve_wheels, wheel_licence
+from bastide.sources.index import IndexFile, resolve_wheels
+from bastide.sources.licence_texts import wheel_licence
 from bastide.sources.scratch import scratch
 
 HOST_COMPONENTS = (
@@ -117,6 +118,7 @@ def _entry(
     origin: Built | Download = local.origin if local else Download(url=public_url(file.url))
     sha256 = local.sha256 if local else file.sha256
     path = workshop.cache.path(sha256)
+    declared = wheel_licence(path)
     artifact = Artifact(
         name=file.name,
         kind=ArtifactKind.WHEEL,
@@ -125,7 +127,8 @@ def _entry(
         size=path.stat().st_size,
         sha256=sha256,
         platform="any" if file.filename.endswith("-any.whl") else target.name,
-        licence=wheel_licence(path),
+        licence=declared.licence,
+        licence_from=declared.place,
         components=needed.components,
         source=f"built here ({origin.recipe})" if isinstance(origin, Built) else origin.url,
     )

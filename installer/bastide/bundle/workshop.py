@@ -12,6 +12,7 @@ from bastide.progress import Progress
 from bastide.schema.lock import Container
 from bastide.sources.cache import Cache
 from bastide.sources.fetch import Fetcher, Pin
+from bastide.trust.licences import LicenceGate
 
 PARALLEL = 4  # downloads at once: many are small, and servers answer slowly
 
@@ -23,10 +24,13 @@ class Workshop:
     Args:
         fetcher: Brings files into its cache.
         progress: Told what advances.
+        licences: Refuses artifacts whose licence the organisation does not want; None asks
+            nobody.
     """
 
     fetcher: Fetcher
     progress: Progress
+    licences: LicenceGate | None = None
 
     @property
     def cache(self) -> Cache:

@@ -50,6 +50,9 @@ class Artifact(Value):
     sha256: Sha256
     platform: str = Field(description="'any', or the target it is for, such as debian12-x86_64.")
     licence: str = Field(description="SPDX expression or named licence; 'unknown' if not stated.")
+    licence_from: str = Field(
+        default="", description="Where that is declared, such as METADATA: License-Expression."
+    )
     components: tuple[Component, ...] = Field(description="Who needs it.", min_length=1)
     source: str = Field(description="Where it came from, for people and for the SBOM.")
 

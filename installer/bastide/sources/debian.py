@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import tempfile
 import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -196,29 +195,6 @@ class DebianSolver:
                 code="BAS-3025",
                 hint="check the target's mirrors and the release's os_packages",
             ) from error
-
-
-def deb_licence(path: Path) -> str:
-    """Return the short licence names in a .deb's machine-readable copyright file.
-
-    They are Debian's names, which are not all SPDX's; ``unknown`` if the file is free text.
-    """
-    with tempfile.TemporaryDirectory(prefix="bastide-deb-") as scratch:
-        run(["dpkg-deb", "-x", str(path), scratch])
-        found = sorted(Path(scratch).glob("usr/share/doc/*/copyright"))
-        texts = [file.read_text(errors="replace") for file in found if not file.is_symlink()]
-    return copyright_names(texts[0]) if texts else "unknown"
-
-
-def copyright_names(text: str) -> str:
-    """Return the licences that a DEP-5 copyright file gives to files, ``unknown`` if it is none."""
-    if not text.lstrip().startswith("Format:"):
-        return "unknown"
-    names = set()
-    for paragraph in re.split(r"\n\s*\n", text):
-        if re.search(r"^Files:", paragraph, re.MULTILINE):
-            names |= set(re.findall(r"^License:[ \t]*(\S.*)$", paragraph, re.MULTILINE))
-    return " AND ".join(f"({n})" if " " in n else n for n in sorted(names)) or "unknown"
 
 
 def _require_apt(target: Target) -> None:

@@ -12,10 +12,8 @@ import sys
 import tempfile
 import tomllib
 import urllib.parse
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from email.parser import BytesParser
 from pathlib import Path
 from typing import Any
 
@@ -178,35 +176,3 @@ def _index_file(package: dict[str, Any], entry: dict[str, Any]) -> IndexFile:
         sha256=entry.get("hashes", {}).get("sha256", ""),
         size=entry.get("size"),
     )
-
-
-# --- licences --------------------------------------------------------------------------------
-# Trove classifiers that name exactly one licence, for wheels older than License-Expression.
-_CLASSIFIERS = {
-    "MIT License": "MIT",
-    "MIT No Attribution License (MIT-0)": "MIT-0",
-    "Apache Software License": "Apache-2.0",
-    "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
-    "ISC License (ISCL)": "ISC",
-    "Python Software Foundation License": "PSF-2.0",
-    "The Unlicense (Unlicense)": "Unlicense",
-    "GNU General Public License v3 or later (GPLv3+)": "GPL-3.0-or-later",
-}
-
-
-def wheel_licence(path: Path) -> str:
-    """Return the licence that a wheel's metadata states: an SPDX expression or its own words."""
-    with zipfile.ZipFile(path) as archive:
-        names = [n for n in archive.namelist() if n.endswith(".dist-info/METADATA")]
-        metadata = BytesParser().parsebytes(archive.read(names[0]) if names else b"")
-    if expression := metadata.get("License-Expression"):
-        return str(expression).strip()
-    classifiers = [str(c) for c in metadata.get_all("Classifier", [])]
-    stated = [c.rpartition(" :: ")[2] for c in classifiers if c.startswith("License ::")]
-    known = [_CLASSIFIERS[c] for c in stated if c in _CLASSIFIERS]
-    if known and len(known) == len(stated):
-        return " OR ".join(known)
-    words = str(metadata.get("License") or "").strip()
-    if words and "\n" not in words and len(words) <= 60:
-        return words
-    return ", ".join(stated) or "unknown"

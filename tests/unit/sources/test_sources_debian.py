@@ -6,11 +6,11 @@ from bastide import resources
 from bastide.bundle.catalogue import Catalogue
 from bastide.sources.debian import (
     DebFile,
-    copyright_names,
     in_step,
     parse_stanzas,
     sources_list,
 )
+from bastide.sources.licence_texts import copyright_names
 
 LISTS = """\
 Package: libgomp1

@@ -11,6 +11,7 @@ from bastide.bundle.catalogue import Catalogue
 from bastide.errors import BundleError
 from bastide.schema.model_card import HttpsSource, HuggingFaceSource, LocalSource
 from bastide.sources import index
+from bastide.sources.licence_texts import wheel_licence
 from bastide.sources.places import pin_of
 
 TARGET = Catalogue(resources.catalogue()).target("debian12-x86_64").value
@@ -82,7 +83,7 @@ def test_licence_of_a_wheel(metadata: str, licence: str, tmp_path: Path) -> None
     path = tmp_path / "x-1-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as wheel:
         wheel.writestr("x-1.dist-info/METADATA", metadata)
-    assert index.wheel_licence(path) == licence
+    assert wheel_licence(path).licence == licence
 
 
 def test_a_hub_is_an_address_at_one_commit(monkeypatch: pytest.MonkeyPatch) -> None:
