@@ -12,9 +12,20 @@ from bastide import layout, resources
 from bastide.bundle.build import BundleSummary, build
 from bastide.bundle.catalogue import Catalogue
 from bastide.bundle.lock import load_lock, resolve, save_lock
+from bastide.bundle.since import remember_bundle
 from bastide.bundle.workshop import Workshop
+from bastide.cli.delta import (
+    DeltaResult,
+    SinceOptions,
+    delta_command,
+    make_delta,
+    show_delta,
+    since_option,
+    since_options,
+    with_since,
+)
 from bastide.cli.output import progress, reports, stdout
-from bastide.cli.trust_build import Signing, prepare_signing, sign_built
+from bastide.cli.trust_build import Prepared, Signing, prepare_signing, sign_built
 from bastide.cli.trust_context import passphrase_option, trust_option
 from bastide.cli.trust_verify import Acceptance, check_verifier
 from bastide.errors import ConfigError, TrustError
@@ -23,6 +34,7 @@ from bastide.schema.artifact import Artifact
 from bastide.schema.lock import Lock
 from bastide.sources.cache import Cache
 from bastide.sources.fetch import Fetcher
+from bastide.sources.scratch import scratch
 from bastide.store.importer import check_bundle
 from bastide.store.opening import open_bundle
 from bastide.store.results import CheckResult
@@ -91,6 +103,13 @@ def _show_built(result: BuildResult) -> None:
     )
     if result.signing.signed:
         stdout().print(f"Next, on the isolated side: bastide import {result.path}", markup=False)
+
+
+def _show_build(result: BuildResult | DeltaResult) -> None:
+    if isinstance(result, DeltaResult):
+        show_delta(result)
+    else:
+        _show_built(result)
 
 
 def _show_lock(result: LockSummary) -> None:
@@ -177,7 +196,10 @@ def command() -> None:
 @click.option("--force", is_flag=True, help="Replace the bundle that is in DIR.")
 @trust_option
 @passphrase_option
-@reports(_show_built)
+@since_option(required=False)
+@since_options
+@reports(_show_build)
+@with_since
 def build_command(  # noqa: PLR0913, PLR0917 - each is an option
     release: str | None,
     target: str | None,
@@ -186,9 +208,10 @@ def build_command(  # noqa: PLR0913, PLR0917 - each is an option
     catalogue: Path | None,
     trust_dir: Path | None,
     passphrase_file: Path | None,
+    since: SinceOptions | None,
     *,
     force: bool,
-) -> BuildResult:
+) -> BuildResult | DeltaResult:
     """Build a bundle on a connected machine.
 
     Resolves the release for the target, fetches what the cache lacks and checks every digest.
@@ -197,6 +220,9 @@ def build_command(  # noqa: PLR0913, PLR0917 - each is an option
 
     The bundle is signed if there is a publisher's trust folder (`bastide trust init`); if there is
     none, sign it later: `bastide trust sign DIR`.
+
+    With --since, DIR is a delta for one site. It needs the signatures of the whole bundle: where
+    several people sign, build the bundle, have it signed, and then use `bastide bundle delta`.
     """
     signing = prepare_signing(trust_dir, passphrase_file)
     workshop = _workshop()
@@ -216,9 +242,26 @@ def build_command(  # noqa: PLR0913, PLR0917 - each is an option
                 hint="give --release and --target, or --lock",
             )
         lock = _resolve(catalogue, release, target, workshop)
+    if since is not None:
+        return _build_delta(lock, out.absolute(), workshop, signing, since)
     summary = build(lock, out.absolute(), workshop, force=force)
+    remember_bundle(out.absolute(), workshop.cache.root)
     signed, error = sign_built(signing, out.absolute())
     return BuildResult(**asdict(summary), signing=signed, error=error)
+
+
+def _build_delta(
+    lock: Lock, out: Path, workshop: Workshop, signing: Prepared | None, since: SinceOptions
+) -> DeltaResult:
+    with scratch(out.parent, f".{out.name}.full-") as folder:
+        build(lock, folder / "bundle", workshop)
+        _, error = sign_built(signing, folder / "bundle")
+        if error is not None:
+            raise error
+        return make_delta(folder / "bundle", out, since, workshop.progress)
+
+
+command.add_command(delta_command)
 
 
 @command.command("lock")

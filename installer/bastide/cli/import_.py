@@ -39,11 +39,13 @@ def show(result: ImportResult) -> None:
 
 def _copied(result: ImportResult) -> str:
     parts = [human_bytes(result.bytes_copied)]
+    if result.bytes_rebuilt:
+        parts.append(f"{human_bytes(result.bytes_rebuilt)} rebuilt from what the store has")
     if result.bytes_continued:
         parts.append(f"{human_bytes(result.bytes_continued)} kept from an interrupted import")
     if result.bytes_present:
         parts.append(f"{human_bytes(result.bytes_present)} were in the store already")
-    checked = result.bytes_copied + result.bytes_continued
+    checked = result.bytes_copied + result.bytes_rebuilt + result.bytes_continued
     rate = f", {human_bytes(checked / result.seconds)}/s" if checked and result.seconds else ""
     return f"{', '.join(parts)}; {result.seconds:.1f} s{rate}"
 
