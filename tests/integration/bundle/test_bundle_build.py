@@ -264,15 +264,16 @@ def test_bootstrap_refuses_what_is_not_right(tmp_path: Path) -> None:
     venv = tmp_path / "venv"
     other = _bootstrap(out, venv, "--expect", "a" * 64)
     assert (other.returncode, "bundle.json is damaged" in other.stderr) == (1, True)
+    assert "give --root FINGERPRINT" in _bootstrap(out, venv).stderr
     no_uv = _bootstrap(out, venv, "--expect", summary.digest)
     assert "carries no uv" in no_uv.stderr
     manifest = out / layout.BUNDLE_MANIFEST
     manifest.write_bytes(manifest.read_bytes().replace(b"plain", b"plaim"))
-    damaged = _bootstrap(out, venv)
+    damaged = _bootstrap(out, venv, "--expect", summary.digest)
     assert "manifest.json is damaged" in damaged.stderr
     assert not venv.exists()
     venv.mkdir()
-    assert "is there already" in _bootstrap(out, venv).stderr
+    assert "must not be there yet" in _bootstrap(out, venv, "--expect", summary.digest).stderr
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
@@ -313,7 +314,8 @@ def test_bootstrap_installs_without_pip_or_network(tmp_path: Path) -> None:
     assert said.stdout == "hello\n"
     blob = out / layout.blob_path(entries[0].artifact.sha256)
     blob.unlink()
-    refused = _bootstrap(out, tmp_path / "second")
+    refused = _bootstrap(out, tmp_path / "second", "--expect", summary.digest)
     assert refused.returncode == 1
-    assert "the bundle is incomplete" in refused.stderr
+    assert "No such file" in refused.stderr
+    assert "do not use this bundle" in refused.stderr
     assert not (tmp_path / "second").exists()
