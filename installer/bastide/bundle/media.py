@@ -19,6 +19,7 @@ DISCS = {  # capacity in bytes: sectors of 2048, as the discs' standards count t
 }
 DISC_OVERHEAD = 4 * 2**20  # bytes; ISO 9660 or UDF structures for a handful of files
 STICK_SHARE = 95  # per cent; sticks hold less than their label says, and file systems take some
+SPARE = 2  # parity volumes that a share gives at least
 SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]i?b)", re.IGNORECASE)
 MEDIA = re.compile(r"(\d+)\s*[x*]\s*([^\s]+)(?:\s+\w+)?", re.IGNORECASE)
 
@@ -40,14 +41,20 @@ class Media:
 
 @dataclass(frozen=True)
 class ParityWish:
-    """How much parity is wanted: a number of volumes, or a share of the data volumes."""
+    """How much parity is wanted: a number of volumes, or a share of the data volumes.
+
+    A share gives two at least: one stands in for a lost volume, and then damage at the same place
+    of another volume still needs the second.
+    """
 
     volumes: int = 0
     percent: int = 0
 
     def volumes_for(self, data: int) -> int:
         """Return the number of parity volumes for ``data`` data volumes; shares round up."""
-        return self.volumes + -(-data * self.percent // 100)
+        if self.percent:
+            return max(-(-data * self.percent // 100), SPARE)
+        return self.volumes
 
 
 def parse_size(text: str) -> Media:

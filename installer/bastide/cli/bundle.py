@@ -28,6 +28,7 @@ from bastide.cli.output import progress, reports, stdout
 from bastide.cli.trust_build import Prepared, Signing, prepare_signing, sign_built
 from bastide.cli.trust_context import passphrase_option, trust_option
 from bastide.cli.trust_verify import Acceptance, check_verifier
+from bastide.cli.volumes import VolumesCheck, check_volumes, show_checked, split_command
 from bastide.errors import ConfigError, TrustError
 from bastide.progress import human_bytes
 from bastide.schema.artifact import Artifact
@@ -38,6 +39,7 @@ from bastide.sources.scratch import scratch
 from bastide.store.importer import check_bundle
 from bastide.store.opening import open_bundle
 from bastide.store.results import CheckResult
+from bastide.store.volume import find_volumes
 from bastide.trust.verifier import DigestOnly
 
 WRONG_OPTIONS = "BAS-2014"
@@ -73,8 +75,8 @@ class Contents:
     artifacts: tuple[Artifact, ...]
 
 
-def _workshop() -> Workshop:
-    return Workshop(Fetcher(Cache(layout.cache_directory())), progress())
+def _workshop(licences: LicenceGate | None = None) -> Workshop:
+    return Workshop(Fetcher(Cache(layout.cache_directory())), progress(), licences)
 
 
 def _resolve(catalogue: Path | None, release: str, target: str, workshop: Workshop) -> Lock:
@@ -142,7 +144,10 @@ def _show_contents(result: Contents) -> None:
     stdout().print(table)
 
 
-def _show_checked(result: CheckResult) -> None:
+def _show_checked(result: CheckResult | VolumesCheck) -> None:
+    if isinstance(result, VolumesCheck):
+        show_checked(result)
+        return
     rows = [("bundle", result.bundle), ("release", f"{result.release} for {result.target}")]
     rows += [
         (total.kind.value, f"{total.artifacts}, {human_bytes(total.size)}")
@@ -316,8 +321,10 @@ def inspect_command(bundle: Path) -> Contents:
 @reports(_show_checked)
 def verify_command(
     bundle: Path, expect_digest: str | None, accept_stale: str | None
-) -> CheckResult:
+) -> CheckResult | VolumesCheck:
     """Read every byte of the bundle in DIR and check it; copies nothing.
+
+    DIR may also be a volume, which is checked by itself, or a folder that holds volumes.
 
     Its signatures must be those of the publisher whom this site has pinned (`bastide trust pin`),
     or of this machine's own trust folder.
@@ -326,4 +333,9 @@ def verify_command(
     headers. Use it before a medium leaves the building, and after it has arrived.
     """
     verifier = check_verifier(bundle, expect_digest, Acceptance(stale=accept_stale))
+    if volumes := find_volumes([bundle]):
+        return check_volumes(volumes, verifier)
     return check_bundle(bundle, verifier=verifier, progress=progress())
+
+
+command.add_command(split_command)

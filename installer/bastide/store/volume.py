@@ -74,7 +74,7 @@ def find_volumes(paths: Iterable[Path]) -> tuple[Path, ...]:
     """Return the volumes' folders among ``paths`` and directly below them; empty for a bundle."""
     found: list[Path] = []
     for path in paths:
-        if is_volume(path):
+        if is_volume(path) or _is_named_so(path.resolve().name):
             found.append(path)
             continue
         try:
