@@ -106,6 +106,11 @@ class Home:
         return self.root / "known-receipt-keys.json"
 
     @property
+    def ledger(self) -> Path:
+        """The hash-chained record of every operation, one JSON object a line."""
+        return self.root / "ledger.jsonl"
+
+    @property
     def vault_passwords(self) -> Path:
         """Vault passwords, one file a site, mode 0600, apart from the site folder."""
         return self.root / "vault"

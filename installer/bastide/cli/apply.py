@@ -13,6 +13,7 @@ from bastide.cli.context import SiteContext, load_context, site_option
 from bastide.cli.live import Watcher, watching
 from bastide.cli.output import reports, stderr, stdout
 from bastide.cli.plan_view import print_plan
+from bastide.cli.recording import recorded
 from bastide.errors import ConfigError
 from bastide.progress import human_bytes
 from bastide.run.apply import apply
@@ -57,6 +58,11 @@ def _print_host(console: Console, host: HostResult, generation: int | None) -> N
     console.print(", ".join(parts), markup=False)
 
 
+def _about(result: ApplyResult) -> dict[str, str]:
+    about = {"release": result.release, "bundle": result.bundle, "plan": result.plan}
+    return {**about, "run": result.run, "changed_steps": str(result.changed)}
+
+
 @click.command("apply")
 @click.argument("plan_file", metavar="[PLAN]", required=False,
                 type=click.Path(path_type=Path, dir_okay=False))  # fmt: skip
@@ -64,6 +70,7 @@ def _print_host(console: Console, host: HostResult, generation: int | None) -> N
 @click.option("--yes", is_flag=True, help="Do not ask, whatever the plan says.")
 @click.option("--replan", is_flag=True, help="Make a new plan even if there is a plan file.")
 @reports(_view)
+@recorded("apply", _about)
 def command(plan_file: Path | None, site_dir: Path, *, yes: bool, replan: bool) -> ApplyResult:
     """Carry out a plan on the hosts.
 

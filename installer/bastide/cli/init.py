@@ -12,6 +12,7 @@ import click
 from bastide import resources
 from bastide.cli.context import is_release, read_release
 from bastide.cli.output import reports, stdout
+from bastide.cli.recording import recorded
 from bastide.errors import ConfigError
 from bastide.host.network import source_address
 from bastide.lab import state as lab_state
@@ -69,6 +70,7 @@ def _view(result: CreatedSite) -> None:
 @click.option("--force", is_flag=True,
               help="Start anew in a folder that holds a site; its files are kept.")  # fmt: skip
 @reports(_view)
+@recorded("init", lambda result: {"site": result.name})
 def command(directory: Path, vault_password_file: Path | None, **options: Any) -> CreatedSite:  # noqa: ANN401
     """Write a commented site.yaml, secrets and a site CA into DIRECTORY.
 

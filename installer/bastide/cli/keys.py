@@ -9,6 +9,7 @@ import click
 
 from bastide.cli.context import site_option
 from bastide.cli.output import reports
+from bastide.cli.recording import recorded
 from bastide.layout import Home, SiteFolder
 from bastide.schema.site import Group
 from bastide.site.config import load_site
@@ -43,6 +44,7 @@ def command() -> None:
 @click.option("--read-only", is_flag=True,
               help="The key that may ask models, but only read vectors.")  # fmt: skip
 @reports(_view)
+@recorded("keys show", lambda result: {"identity": result.identity})
 def show(site_dir: Path, *, read_only: bool) -> Key:
     """Print an API key, and nothing else.
 

@@ -11,6 +11,7 @@ from bastide.cli.context import load_context, site_option
 from bastide.cli.output import reports, stdout
 from bastide.cli.plan_view import print_plan
 from bastide.cli.preflight import gather_inputs, require_ready
+from bastide.cli.recording import recorded
 from bastide.errors import ConfigError
 from bastide.host.files import write_atomic
 from bastide.plan.planner import make_plan
@@ -42,6 +43,7 @@ def _view(result: PlanResult) -> None:
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False),
               help="Plan file to write; plan.json in the site's folder if not given.")  # fmt: skip
 @reports(_view)
+@recorded("plan", lambda result: {"plan": result.digest, "bundle": result.plan.bundle})
 def command(site_dir: Path, out: Path | None) -> PlanResult:
     """Show exactly what would change on which host, and write it to a plan file.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from bastide.cli.context import load_context, require_ssh_files, site_option
+from bastide.cli.ledger_view import LedgerView, load_ledger, show_ledger
 from bastide.cli.output import progress, reports, stdout
 from bastide.errors import BundleError, ConfigError
 from bastide.layout import SiteFolder
@@ -84,15 +85,29 @@ def _view(status: SiteStatus) -> None:
         console.print("", "`bastide plan` shows what would bring them there.", sep="\n")
 
 
+def _show(result: SiteStatus | LedgerView) -> None:
+    if isinstance(result, LedgerView):
+        show_ledger(result)
+    else:
+        _view(result)
+
+
 @click.command("status")
 @site_option
-@reports(_view)
-def command(site_dir: Path) -> SiteStatus:
+@click.option("--ledger", is_flag=True,
+              help="Show instead what was done on this machine, by whom and when.")  # fmt: skip
+@click.option("--expect-head", metavar="SHA256",
+              help="With --ledger: refuse it unless this entry, which was its newest when you "
+              "noted it down, is still in it.")  # fmt: skip
+@reports(_show)
+def command(site_dir: Path, expect_head: str | None, *, ledger: bool) -> SiteStatus | LedgerView:
     """Show what each host runs: release, generation, units, and what has drifted.
 
     Asks every host and changes nothing. A host is `up to date` if it runs what site.yaml and the
     newest imported bundle of its release want.
     """
+    if ledger or expect_head:
+        return load_ledger(expect_head)
     site = load_site(site_dir)
     folder = SiteFolder((site_dir if site_dir.is_dir() else site_dir.parent).resolve())
     require_ssh_files(site, folder)

@@ -9,6 +9,7 @@ import click
 
 from bastide.cli.context import load_context, site_option
 from bastide.cli.output import progress, reports, stdout
+from bastide.cli.recording import recorded
 from bastide.render.report import html
 from bastide.schema.expectations import Expectations
 from bastide.schema.verification import Check, FirstAnswer, VerificationReport
@@ -71,6 +72,13 @@ def _sum(report: VerificationReport) -> str:
     return f"Site {report.site}, {report.release}: {state}. {counts}, {report.seconds:.1f} s"
 
 
+def _about(result: VerificationResult | Expectations) -> dict[str, str]:
+    if isinstance(result, Expectations):
+        return {"expectations": "printed"}
+    counts = {kind: str(result.report.count(kind)) for kind in ("passed", "failed", "skipped")}
+    return {"release": result.report.release, **counts}
+
+
 @click.command()
 @site_option
 @click.option(
@@ -89,6 +97,7 @@ def _sum(report: VerificationReport) -> str:
     help="Print what the site must be and end: the input for your own runs of the suite.",
 )
 @reports(_view)
+@recorded("verify", _about)
 def command(
     site_dir: Path, report_dir: Path | None, select: str, *, only_expectations: bool
 ) -> VerificationResult | Expectations:

@@ -237,6 +237,8 @@ class Session:
             log=self.folder.log,
             notes=tuple(self.notes),
             failure=failure,
+            plan=self.plan.digest(),
+            bundle=self.plan.bundle,
         )
         ending = journals.CANCELLED if outcome.cancelled else journals.FAILED
         self.journal.conclude(

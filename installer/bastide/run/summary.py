@@ -94,6 +94,8 @@ class ApplyResult:
         log: The timeline.
         notes: What the operator should know besides.
         failure: Why it is not called good; None if it is.
+        plan: Digest of the plan that was carried out.
+        bundle: Digest of the bundle that it comes from.
     """
 
     run: str
@@ -106,6 +108,8 @@ class ApplyResult:
     log: Path
     notes: tuple[str, ...] = ()
     failure: RunFailure | None = None
+    plan: str = ""
+    bundle: str = ""
 
     @property
     def error(self) -> ApplyError | None:
