@@ -15,7 +15,7 @@ MODULES = sorted(path for path in ROOT.rglob("*.py") if "_data" not in path.part
 
 BOTTOM = {"__version__", "errors", "layout", "resources", "progress", "host", "schema"}
 MIDDLE = {"bundle", "store", "plan", "render", "run", "verify", "lab", "site"}
-MIDDLE |= {"costing", "sizing", "evaluation"}
+MIDDLE |= {"ledger", "costing", "sizing", "evaluation"}
 LIBRARY = {"sources", "trust"}
 ALLOWED = {
     "schema": {"errors", "schema"},
@@ -24,9 +24,10 @@ ALLOWED = {
     "sources": BOTTOM | LIBRARY,
     # Pure decisions; store and run hand them values.
     "plan": {"errors", "layout", "schema", "plan", "sizing"},
+    "ledger": {"errors", "host", "schema", "ledger"},
     "sizing": {"errors", "schema", "sizing"},
     "costing": {"errors", "schema", "costing"},
-    **dict.fromkeys(MIDDLE - {"plan", "sizing", "costing"}, BOTTOM | LIBRARY | MIDDLE),
+    **dict.fromkeys(MIDDLE - {"plan", "ledger", "sizing", "costing"}, BOTTOM | LIBRARY | MIDDLE),
     "cli": BOTTOM | LIBRARY | MIDDLE | {"cli"},
 }
 ONLY = {
