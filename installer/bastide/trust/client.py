@@ -132,9 +132,12 @@ def _require_fresh(fresh: Freshness, now: datetime, policy: Policy) -> tuple[Ove
     if policy.accept_stale is not None:
         return (Override(what="stale", reason=policy.accept_stale),)
     age = "" if fresh.age_days is None else f"; it was signed {fresh.age_days} days ago"
+    clock = f"by this machine's clock ({now:%Y-%m-%d})"
+    if fresh.clock == "behind":
+        clock = f"at the latest when this site last saw a signature; {clock[3:]} is behind that"
     raise TrustError(
         f"the signatures ran out on {fresh.expires:%Y-%m-%d} ({', '.join(fresh.expired)}){age}, "
-        f"by this machine's clock ({now:%Y-%m-%d})",
+        f"{clock}",
         code=STALE,
         hint="set the clock if it is wrong; else ask the publisher for fresh signatures (a few kB, "
         "no rebuild), or take it on the record: --accept-stale REASON",
