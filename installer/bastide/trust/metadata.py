@@ -9,6 +9,7 @@ This module loads tuf, which takes 0.15 s: import it inside the functions that v
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -32,6 +33,7 @@ ROLES = ("root", "targets", "snapshot", "timestamp")
 # Bytes that are read of each role at most (TUF 5.1.2): python-tuf's own client has the same.
 LIMITS = {"root": 512_000, "timestamp": 16_384, "snapshot": 2_000_000, "targets": 5_000_000}
 SCHEMES = {("ed25519", "ed25519"), ("ecdsa", "ecdsa-sha2-nistp256")}
+HEX = re.compile(r"(?:[0-9a-f]{2})+")
 FIELD = "bastide"  # our own signed members stand under this name
 AGAIN = "copy the bundle's metadata folder again from the publisher"
 
@@ -56,6 +58,8 @@ def load(kind: type[T], data: bytes, name: str) -> Metadata[T]:
         raise _bad(name, "cannot be read as TUF metadata") from error
     if metadata.signed.type != kind.type:
         raise _bad(name, f"is of the role {metadata.signed.type}, not {kind.type}")
+    # Hex may be spelt in several ways that all verify; the publisher's is lower case.
+    same = same and all(HEX.fullmatch(each.signature) for each in metadata.signatures.values())
     if not same or metadata.unrecognized_fields or type(metadata.signed.version) is not int:
         raise _bad(name, "was changed after it was signed: its spelling is not the publisher's")
     return metadata
