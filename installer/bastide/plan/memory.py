@@ -1,4 +1,4 @@
-"""How much memory a host needs for its part; an estimate on the safe side."""
+"""How much memory a host needs for its part; the formulas are sizing's."""
 
 from __future__ import annotations
 
@@ -6,11 +6,22 @@ from collections.abc import Mapping
 
 from bastide.schema.model_card import ModelCard
 from bastide.schema.site import Group, Site
+from bastide.sizing.fit import SYSTEM_BYTES
+from bastide.sizing.memory import (
+    MIB,
+    PROCESS_BYTES,
+    SERVER_BYTES,
+    WORD_BYTES,
+    Setting,
+    output_part,
+    working_part,
+)
+from bastide.sizing.subject import Subject, from_card
 
-MIB = 1024 * 1024
-SYSTEM_BYTES = 512 * MIB  # what the OS itself keeps
-ENGINE_BYTES = 300 * MIB  # compute buffers and Python of one LLM or embedding server
 SERVICE_BYTES = {Group.VECTORDB: 256 * MIB, Group.GATEWAY: 96 * MIB}
+# Where a card does not know its architecture's numbers, buffers cannot be worked out: as much as
+# models of the catalogue's smaller half need with eight requests.
+BUFFER_BYTES = 160 * MIB
 
 
 def memory_needed(
@@ -20,16 +31,28 @@ def memory_needed(
     needed = {"the operating system": SYSTEM_BYTES}
     llm, embeddings = cards.get(site.models.llm), cards.get(site.models.embeddings)
     if Group.LLM in groups and llm:
-        tokens = site.sizes.llm.context_tokens * site.sizes.llm.parallel
+        size = site.sizes.llm
+        setting = Setting(size.context_tokens, size.parallel, unified=True)
         needed[f"weights of {llm.name}"] = llm.memory.weights
-        needed[
-            f"context of {site.sizes.llm.parallel} times {site.sizes.llm.context_tokens} tokens"
-        ] = llm.memory.kv_cache_per_token * tokens
-        needed["the LLM server"] = ENGINE_BYTES
+        needed[f"context of {size.parallel} times {size.context_tokens} tokens"] = (
+            llm.memory.kv_cache_per_token * setting.context * setting.parallel
+        )
+        needed["the LLM server"] = server_bytes(llm, setting)
     if Group.EMBEDDINGS in groups and embeddings:
+        setting = Setting(embeddings.context_window, site.sizes.embeddings.parallel)
         needed[f"weights of {embeddings.name}"] = embeddings.memory.weights
-        needed["the embedding server"] = ENGINE_BYTES
-    for group, size in SERVICE_BYTES.items():
+        needed["the embedding server"] = server_bytes(embeddings, setting)
+    for group, amount in SERVICE_BYTES.items():
         if group in groups:
-            needed[f"the {'vector DB' if group is Group.VECTORDB else 'gateway'}"] = size
+            needed[f"the {'vector DB' if group is Group.VECTORDB else 'gateway'}"] = amount
     return {what: size for what, size in needed.items() if size}
+
+
+def server_bytes(card: ModelCard, setting: Setting) -> int:
+    """Return what one server takes besides weights and cache: process, tables, buffers."""
+    base = PROCESS_BYTES + SERVER_BYTES
+    if card.dimensions is None:
+        return base + BUFFER_BYTES
+    subject: Subject = from_card(card, None)
+    buffers = output_part(subject, setting).size + working_part(subject, setting).size
+    return base + buffers + subject.vocabulary * WORD_BYTES

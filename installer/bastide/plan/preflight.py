@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from bastide.errors import PreflightError, Problem
 from bastide.plan import changes
 from bastide.plan.inputs import PlanInputs
-from bastide.plan.memory import MIB, memory_needed
+from bastide.plan.memory import memory_needed
 from bastide.plan.needs import HostNeeds, generation_digest, host_needs
 from bastide.schema.facts import HostFacts, Listener, UnreachableHost
 from bastide.schema.model_card import ModelCard
 from bastide.schema.site import Group, Site
 from bastide.schema.target import Target
+from bastide.sizing.memory import MIB
 
 UNFIT = "BAS-5001"  # findings of several kinds
 UNREACHABLE = "BAS-5003"
