@@ -287,6 +287,11 @@ class RunFolder:
         return self.root / "plan.json"
 
     @property
+    def site(self) -> Path:
+        """The site's description as it was carried out, as JSON: where a rollback goes back to."""
+        return self.root / "site.json"
+
+    @property
     def provenance(self) -> Path:
         """Digests of what the run was made of: playbooks, inventory, plan."""
         return self.root / "provenance.json"

@@ -33,7 +33,8 @@ _STYLES = {
 }
 
 
-def _view(result: ApplyResult) -> None:
+def show(result: ApplyResult) -> None:
+    """Print what an apply did, host by host."""
     console = stdout()
     for host in result.hosts:
         _print_host(console, host, result.generations.get(host.host))
@@ -69,7 +70,7 @@ def _about(result: ApplyResult) -> dict[str, str]:
 @site_option
 @click.option("--yes", is_flag=True, help="Do not ask, whatever the plan says.")
 @click.option("--replan", is_flag=True, help="Make a new plan even if there is a plan file.")
-@reports(_view)
+@reports(show)
 @recorded("apply", _about)
 def command(plan_file: Path | None, site_dir: Path, *, yes: bool, replan: bool) -> ApplyResult:
     """Carry out a plan on the hosts.
@@ -89,14 +90,14 @@ def command(plan_file: Path | None, site_dir: Path, *, yes: bool, replan: bool) 
     context = load_context(site_dir)
     plan = _read_plan(context, plan_file, replan=replan)
     if plan is None and not yes:
-        _require_somebody()
+        require_somebody()
     with watching(context.bundle.root.release) as watcher:
         order = Order(
             folder=context.folder,
             home=context.home,
             wanted=context.wanted,
             plan=plan,
-            approve=(lambda _: True) if yes else (lambda fresh: _ask(fresh, watcher)),
+            approve=(lambda _: True) if yes else (lambda fresh: ask(fresh, watcher)),
         )
         return apply(order, watcher)
 
@@ -123,7 +124,12 @@ def _read_plan(context: SiteContext, given: Path | None, *, replan: bool) -> Pla
         ) from error
 
 
-def _require_somebody() -> None:
+def require_somebody() -> None:
+    """Return if there is somebody to ask.
+
+    Raises:
+        ConfigError: There is not.
+    """
     if not sys.stdin.isatty():
         raise ConfigError(
             "there is no plan file, and nobody to ask whether a new plan may be carried out",
@@ -132,7 +138,8 @@ def _require_somebody() -> None:
         )
 
 
-def _ask(plan: Plan, watcher: Watcher) -> bool:
+def ask(plan: Plan, watcher: Watcher) -> bool:
+    """Show a plan and return whether to carry it out; one without changes needs no answer."""
     with watcher.paused():
         print_plan(stderr(), plan)
         if not plan.changes:

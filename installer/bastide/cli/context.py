@@ -103,7 +103,7 @@ def load_context(site_dir: Path) -> SiteContext:
         bundle=bundle,
         release=read_release(store, bundle),
         cards=read_cards(store, bundle, site),
-        target=_read(store, bundle, "target.yaml", Target),
+        target=read_target(store, bundle),
     )
 
 
@@ -152,6 +152,15 @@ def read_cards(store: Store, bundle: StoredBundle, site: Site) -> dict[str, Mode
     names = sorted({site.models.llm, site.models.embeddings})
     carried = {name: files[f"model-{name}"] for name in names if f"model-{name}" in files}
     return {name: _read(store, bundle, file, ModelCard) for name, file in carried.items()}
+
+
+def read_target(store: Store, bundle: StoredBundle) -> Target:
+    """Return what an imported bundle was built for.
+
+    Raises:
+        BundleError: It is damaged.
+    """
+    return _read(store, bundle, "target.yaml", Target)
 
 
 def require_ssh_files(site: Site, folder: SiteFolder) -> None:

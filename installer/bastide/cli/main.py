@@ -10,6 +10,7 @@ from bastide import __version__
 
 # verb → (module, one line of help). The order is the order of work, and the order of --help.
 VERBS: dict[str, tuple[str, str]] = {
+    "models": ("bastide.cli.models", "Choose a model before anything is downloaded."),
     "bundle": ("bastide.cli.bundle", "Build, check and inspect the offline bundle."),
     "trust": ("bastide.cli.trust", "Say who signs bundles, and whom this site believes."),
     "import": ("bastide.cli.import_", "Copy a bundle into the store, checking every byte."),
@@ -19,6 +20,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "preflight": ("bastide.cli.preflight", "Check that hosts are fit; changes nothing."),
     "plan": ("bastide.cli.plan", "Show what would change on which host; write a plan file."),
     "apply": ("bastide.cli.apply", "Carry out a plan on the hosts."),
+    "rollback": ("bastide.cli.rollback", "Bring every host back to what it ran before."),
     "verify": ("bastide.cli.verify", "Prove that the site works; write a report."),
     "status": ("bastide.cli.status", "Show what each host runs."),
     "cost": ("bastide.cli.cost", "Compare a year by token, rented, or on servers of one's own."),

@@ -48,7 +48,8 @@ def plan_host(needs: HostNeeds, inputs: PlanInputs) -> HostPlan:
     """Return one host's part of the plan.
 
     A host keeps its generation if the content is the wanted one and is intact; a unit that has
-    stopped is then only started. Otherwise the next free number is used.
+    stopped is then only started. If an earlier generation has the wanted content, the host goes
+    back to that. Otherwise the next free number is used.
     """
     facts = inputs.facts.hosts[needs.host]
     digest = generation_digest(needs)
@@ -56,7 +57,8 @@ def plan_host(needs: HostNeeds, inputs: PlanInputs) -> HostPlan:
     damage = changes.damage(needs, facts) if same else ()
     keep = same and not damage
     touched = frozenset() if keep else changes.affected(needs, facts)
-    number = max(facts.newest_generation, facts.generation or 0) + 1
+    built = [number for number, found in facts.generations.items() if found == digest and not same]
+    number = max(built, default=max(facts.newest_generation, facts.generation or 0) + 1)
     return HostPlan(
         host=needs.host,
         address=str(inputs.site.hosts[needs.host].address),
@@ -70,7 +72,7 @@ def plan_host(needs: HostNeeds, inputs: PlanInputs) -> HostPlan:
         files=changes.files(needs, facts),
         units=changes.units(needs, facts, touched),
         drift=(*damage, *changes.stopped(needs, facts)) if same else (),
-        disk_needed={} if keep else changes.disk(needs, facts),
+        disk_needed={} if keep or built else changes.disk(needs, facts),
     )
 
 
@@ -112,6 +114,7 @@ def facts_digest(inputs: PlanInputs) -> str:
             "generation": facts.generation,
             "digest": facts.generation_digest,
             "newest": facts.newest_generation,
+            "generations": {str(n): each for n, each in sorted(facts.generations.items())},
             "contents": facts.contents,
             "files": changes.tree_files(needs, facts),
             "packages": {n: v for n, v in facts.packages.items() if n in names},

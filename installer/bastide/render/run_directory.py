@@ -81,6 +81,7 @@ def write(folder: RunFolder, contents: RunContents) -> None:
         _write(folder.stage(host.host), stage.encode())
         _write(folder.tree(host.host), contents.trees[host.host].tar)
     write_plan(folder, contents.plan)
+    _write(folder.site, contents.site.canonical())
     _write(folder.inventory, _inventory(folder, contents))
     _write(folder.ansible_config, contents.ansible_config.encode())
     _write(folder.secrets, contents.sealed_secrets)

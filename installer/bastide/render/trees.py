@@ -119,6 +119,31 @@ def _tar(files: Mapping[str, TreeFile]) -> bytes:
     return buffer.getvalue()
 
 
+def read_tree(host: str, archive: bytes) -> HostTree:
+    """Return the tree that an archive holds; writing it again gives the same bytes.
+
+    Args:
+        host: The host's name.
+        archive: What ``HostTree.tar`` was.
+
+    Raises:
+        ValueError: It is no such archive.
+    """
+    files = {}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(archive)) as members:
+            for member in members:
+                stream = members.extractfile(member) if member.isreg() else None
+                if stream is not None:
+                    files[member.name] = TreeFile(stream.read(), member.mode)
+    except tarfile.TarError as error:
+        raise ValueError(f"no tree archive: {error}") from error
+    tree = HostTree(host, files)
+    if tree.tar != archive:
+        raise ValueError("not a tree archive that Bastide wrote")
+    return tree
+
+
 def _member(name: str, mode: int) -> tarfile.TarInfo:
     member = tarfile.TarInfo(name)
     member.mode = mode

@@ -46,6 +46,9 @@ class HostFacts(Value):
     generation_digest: Sha256 | None = Field(description="Its content digest.")
     release: str = Field(default="", description="The release that it is of; empty if unknown.")
     newest_generation: int = Field(default=0, description="Highest number ever used; 0 if none.")
+    generations: dict[int, Sha256] = Field(
+        default={}, description="Generations that are built, also earlier ones: number → digest."
+    )
     files: dict[str, Sha256] = Field(
         description="Files of the current generation's tree, as they are on disk now."
     )

@@ -321,3 +321,31 @@ def test_binaries_and_sources_are_part_of_the_digest() -> None:
     more = (*make.make_artifacts(), make.artifact("x", ArtifactKind.SOURCE, (Component.BASE,)))
     other = dataclasses.replace(inputs, manifest=make.make_manifest(more))
     assert only(inputs).generation_digest != only(other).generation_digest
+
+
+def test_a_host_goes_back_to_a_generation_that_it_has_with_the_wanted_content() -> None:
+    inputs = make.make_inputs()
+    wanted = make_plan(inputs).hosts[0]
+    back = make.with_facts(
+        installed(),
+        generation_digest=make.sha("other"),
+        generation=5,
+        newest_generation=5,
+        generations={4: wanted.generation_digest, 5: make.sha("other")},
+    )
+    assert make_plan(back).hosts[0].generation_after == 4
+
+
+def test_a_damaged_generation_is_not_gone_back_to() -> None:
+    inputs = make.make_inputs()
+    plan = make_plan(inputs)
+    done = make.applied(inputs, plan)
+    name, facts = next(iter(done.facts.hosts.items()))
+    number = facts.generation or 0
+    damaged = make.with_facts(
+        done,
+        files={**facts.files, "etc/strange": make.sha("x")},
+        generations={number: plan.hosts[0].generation_digest},
+    )
+    assert name == "host1"
+    assert make_plan(damaged).hosts[0].generation_after == number + 1

@@ -155,6 +155,16 @@ def _systemd_version() -> int:
     return int(found.group(1)) if found else 0
 
 
+def built_generations(paths: Paths) -> dict[str, str]:
+    """Return the digest of every generation that was built to its end, by number."""
+    records = {p.parent.name: read_json(p) for p in paths.generations.glob("*/generation.json")}
+    return {
+        number: record["digest"]
+        for number, record in sorted(records.items())
+        if number.isdigit() and record and record.get("digest")
+    }
+
+
 def facts(paths: Paths) -> JsonObject:
     """Return what this host is now (``bastide.facts/1``); reads only."""
     release = os_release(paths)
@@ -180,6 +190,7 @@ def facts(paths: Paths) -> JsonObject:
         "release": generation.get("release", ""),
         "contents": generation.get("contents", {}),
         "newest_generation": max(numbers, default=0),
+        "generations": built_generations(paths),
         "files": tree_files(paths.current, generation.get("files", {})),
         "units": unit_states(paths),
         "listeners": listeners(paths),
