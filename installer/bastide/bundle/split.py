@@ -21,6 +21,7 @@ from bastide.progress import Progress
 from bastide.schema.chunks import CHUNK
 from bastide.schema.volume import Volume, VolumeSet
 from bastide.sources.scratch import scratch
+from bastide.store.delta import require_full
 from bastide.store.opening import OpenBundle, open_bundle
 from bastide.store.pieces import Layout, make_stream
 from bastide.trust.verifier import DigestOnly
@@ -103,6 +104,7 @@ def split_bundle(
             volumes; ``out`` is there already.
     """
     bundle = open_bundle(bundle_dir, DigestOnly())
+    require_full(bundle, "`bundle split`")
     _require_chunks(bundle)
     stream = make_stream(bundle.blobs, bundle.chunks)
     beside = sum(map(_rounded, map(len, _documents(bundle).values())))

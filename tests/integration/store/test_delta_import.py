@@ -20,6 +20,7 @@ from bastide.schema.artifact import ArtifactKind
 from bastide.schema.delta import Delta
 from bastide.schema.receipt import Receipt, Statement
 from bastide.store import Store
+from bastide.store.delta import require_full
 from bastide.store.importer import check_bundle
 from bastide.store.opening import open_bundle
 from bastide.store.receipt import receipt_key, sign_compact, sign_receipt, state_holdings
@@ -312,3 +313,11 @@ def test_nothing_known_of_the_site_gives_the_full_bundle(world: World) -> None:
     folder = world.delta(hold(receipt, world.place / "cache"))
     delta = Delta.model_validate_json((folder / DELTA).read_bytes())
     assert len(delta.carried) == world.new.root.blobs
+
+
+def test_a_delta_cannot_be_split_or_made_of_a_delta(world: World) -> None:
+    bundle = open_bundle(world.delta(), DigestOnly())
+    with pytest.raises(BundleError) as caught:
+        require_full(bundle, "`bundle split`")
+    assert caught.value.code == "BAS-3153"
+    require_full(open_bundle(world.new.folder, DigestOnly()), "`bundle split`")
