@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bastide.errors import Problem
 from bastide.schema.gguf_header import Header, HeaderError, Scalar, Tensor, read_header
-from bastide.schema.model_card import ModelCard, Task, WeightFormat
+from bastide.schema.model_card import ModelCard, Task, Unknown, WeightFormat
 
 # general.file_type: llama.cpp's numbers (llama_ftype)
 FILE_TYPES = {
@@ -98,6 +98,7 @@ def _metadata(header: Header, card: ModelCard) -> list[str]:
         (f"{architecture}.context_length", card.context_window),
         (f"{architecture}.embedding_length", card.embedding_length),
     ]
+    expected += _shape(card)
     found = header.values
     problems = [
         f"{key}: card {value!r}, file {found.get(key)!r}"
@@ -107,6 +108,22 @@ def _metadata(header: Header, card: ModelCard) -> list[str]:
     if card.task is Task.EMBEDDING and f"{architecture}.pooling_type" not in found:
         problems.append("an embedding model should state its pooling type; the file has none")
     return problems
+
+
+def _shape(card: ModelCard) -> list[tuple[str, Scalar]]:
+    """Return what the header should say of the shape, as far as the card knows it."""
+    if isinstance(card.shape, Unknown):
+        return []
+    shape, name = card.shape, card.architecture
+    expected = {"block_count": shape.layers, "attention.head_count": shape.heads}
+    if card.task not in {Task.EMBEDDING, Task.RERANK}:  # whose files do not state these
+        expected["attention.head_count_kv"] = shape.kv_heads
+        expected["expert_count"] = shape.experts or Unknown.UNKNOWN
+    return [
+        (f"{name}.{key}", value)
+        for key, value in expected.items()
+        if not isinstance(value, Unknown)
+    ]
 
 
 def _weights(header: Header, card: ModelCard) -> list[str]:

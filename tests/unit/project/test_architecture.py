@@ -15,7 +15,7 @@ MODULES = sorted(path for path in ROOT.rglob("*.py") if "_data" not in path.part
 
 BOTTOM = {"__version__", "errors", "layout", "resources", "progress", "host", "schema"}
 MIDDLE = {"bundle", "store", "plan", "render", "run", "verify", "lab", "site"}
-MIDDLE |= {"ledger", "costing", "sizing", "evaluation"}
+MIDDLE |= {"advice", "ledger", "costing", "sizing", "evaluation"}
 LIBRARY = {"sources", "trust"}
 ALLOWED = {
     "schema": {"errors", "schema"},
@@ -26,8 +26,11 @@ ALLOWED = {
     "plan": {"errors", "layout", "schema", "plan", "sizing"},
     "ledger": {"errors", "host", "schema", "ledger"},
     "sizing": {"errors", "schema", "sizing"},
+    "advice": {"errors", "schema", "sizing", "advice"},
     "costing": {"errors", "schema", "costing"},
-    **dict.fromkeys(MIDDLE - {"plan", "ledger", "sizing", "costing"}, BOTTOM | LIBRARY | MIDDLE),
+    **dict.fromkeys(
+        MIDDLE - {"advice", "plan", "ledger", "sizing", "costing"}, BOTTOM | LIBRARY | MIDDLE
+    ),
     "cli": BOTTOM | LIBRARY | MIDDLE | {"cli"},
 }
 ONLY = {

@@ -1,0 +1,1 @@
+"""Which model to choose: selection, comparison and recommendation from model cards; pure."""
