@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,7 @@ class Secret:
             return os.environ[VARIABLE]
         if publisher.passphrase_file.is_file():  # a development folder
             return _read(publisher.passphrase_file)
-        if not click.get_text_stream("stdin").isatty():
+        if not sys.stdin.isatty():
             raise TrustError(
                 f"the passphrase of {publisher.folder} is needed, and there is no terminal to ask",
                 code=PASSPHRASE,

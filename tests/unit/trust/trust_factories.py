@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -124,7 +124,7 @@ class Repo:
         signed: datetime = NOW,
         life: timedelta = timedelta(days=180),
         edit: Edit = nothing,
-        by: dict[str, Sequence[CryptoSigner]] | None = None,
+        by: Mapping[str, Sequence[CryptoSigner]] | None = None,
         listing: dict[str, TargetFile] | None = None,
     ) -> Medium:
         """Return the metadata folder of a medium.
@@ -140,7 +140,7 @@ class Repo:
             listing: The list of bundles, instead of the honest one.
         """
         number = dict.fromkeys(ROLES, version) | (versions or {})
-        signers = {**self.keys, **(by or {})}
+        signers: dict[str, Sequence[CryptoSigner]] = {**self.keys, **(by or {})}
         end = (signed + life).replace(microsecond=0)
         listed = listing or {(e := entry(c)).path: e for c in contents}
         targets = Targets(number["targets"], None, end, listed)
