@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click import Context
 from click.testing import CliRunner
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -109,9 +110,9 @@ def test_private_keys_are_encrypted_and_no_argument_takes_a_passphrase(acme: Any
         assert b"ENCRYPTED" in key.read_bytes()
         with pytest.raises(TypeError):
             load_pem_private_key(key.read_bytes(), None)
-    group = main.get_command(None, "trust")  # type: ignore[arg-type]
-    for name in group.list_commands(None):
-        command = group.get_command(None, name)
+    group: Any = main.get_command(Context(main), "trust")
+    for name in group.list_commands(Context(group)):
+        command = group.get_command(Context(group), name)
         assert "passphrase" not in {p.name for p in command.params}
 
 
