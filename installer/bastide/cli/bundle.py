@@ -14,6 +14,7 @@ from bastide.bundle.catalogue import Catalogue
 from bastide.bundle.lock import load_lock, resolve, save_lock
 from bastide.bundle.since import remember_bundle
 from bastide.bundle.workshop import Workshop
+from bastide.cli.bundle_materials import diff_command, inspect_command
 from bastide.cli.delta import (
     DeltaResult,
     SinceOptions,
@@ -24,6 +25,7 @@ from bastide.cli.delta import (
     since_options,
     with_since,
 )
+from bastide.cli.licences import with_licences
 from bastide.cli.output import progress, reports, stdout
 from bastide.cli.trust_build import Prepared, Signing, prepare_signing, sign_built
 from bastide.cli.trust_context import passphrase_option, trust_option
@@ -31,16 +33,14 @@ from bastide.cli.trust_verify import Acceptance, check_verifier
 from bastide.cli.volumes import VolumesCheck, check_volumes, show_checked, split_command
 from bastide.errors import ConfigError, TrustError
 from bastide.progress import human_bytes
-from bastide.schema.artifact import Artifact
 from bastide.schema.lock import Lock
 from bastide.sources.cache import Cache
 from bastide.sources.fetch import Fetcher
 from bastide.sources.scratch import scratch
 from bastide.store.importer import check_bundle
-from bastide.store.opening import open_bundle
 from bastide.store.results import CheckResult
 from bastide.store.volume import find_volumes
-from bastide.trust.verifier import DigestOnly
+from bastide.trust.licences import LicenceGate
 
 WRONG_OPTIONS = "BAS-2014"
 
@@ -65,17 +65,7 @@ class BuildResult(BundleSummary):
     error: TrustError | None
 
 
-@dataclass(frozen=True)
-class Contents:
-    """A bundle's artifacts, as its manifest lists them; the blobs were not read."""
-
-    bundle: str
-    release: str
-    target: str
-    artifacts: tuple[Artifact, ...]
-
-
-def _workshop(licences: LicenceGate | None = None) -> Workshop:
+def _workshop(licences: LicenceGate) -> Workshop:
     return Workshop(Fetcher(Cache(layout.cache_directory())), progress(), licences)
 
 
@@ -125,23 +115,6 @@ def _show_lock(result: LockSummary) -> None:
     )
     build_command = f"bastide bundle build --lock {result.path} --out DIR"
     stdout().print(f"Next: {build_command}", markup=False)
-
-
-def _show_contents(result: Contents) -> None:
-    stdout().print(f"{result.release} for {result.target}, bundle {result.bundle}", markup=False)
-    table = Table(box=None, pad_edge=False)
-    for heading in ("kind", "name", "version", "size", "licence", "for"):
-        table.add_column(heading, overflow="fold", justify="right" if heading == "size" else "left")
-    for artifact in result.artifacts:
-        table.add_row(
-            artifact.kind,
-            artifact.name,
-            artifact.version,
-            human_bytes(artifact.size),
-            artifact.licence,
-            ", ".join(artifact.components),
-        )
-    stdout().print(table)
 
 
 def _show_checked(result: CheckResult | VolumesCheck) -> None:
@@ -204,6 +177,7 @@ def command() -> None:
 @since_option(required=False)
 @since_options
 @reports(_show_build)
+@with_licences
 @with_since
 def build_command(  # noqa: PLR0913, PLR0917 - each is an option
     release: str | None,
@@ -216,6 +190,7 @@ def build_command(  # noqa: PLR0913, PLR0917 - each is an option
     since: SinceOptions | None,
     *,
     force: bool,
+    licences: LicenceGate,
 ) -> BuildResult | DeltaResult:
     """Build a bundle on a connected machine.
 
@@ -230,7 +205,7 @@ def build_command(  # noqa: PLR0913, PLR0917 - each is an option
     several people sign, build the bundle, have it signed, and then use `bastide bundle delta`.
     """
     signing = prepare_signing(trust_dir, passphrase_file)
-    workshop = _workshop()
+    workshop = _workshop(licences)
     if lock_file is not None:
         if release or target or catalogue:
             raise ConfigError(
@@ -276,8 +251,14 @@ command.add_command(delta_command)
               help="Lock file to write.")  # fmt: skip
 @catalogue_option
 @reports(_show_lock)
+@with_licences
 def lock_command(
-    release: str | None, target: str | None, out: Path, catalogue: Path | None
+    release: str | None,
+    target: str | None,
+    out: Path,
+    catalogue: Path | None,
+    *,
+    licences: LicenceGate,
 ) -> LockSummary:
     """Resolve a release for a target to exact digests, and write them to a file.
 
@@ -287,7 +268,7 @@ def lock_command(
         raise ConfigError(
             "what to lock is not said", code=WRONG_OPTIONS, hint="give --release and --target"
         )
-    lock = _resolve(catalogue, release, target, _workshop())
+    lock = _resolve(catalogue, release, target, _workshop(licences))
     save_lock(lock, out)
     return LockSummary(
         path=out,
@@ -297,19 +278,6 @@ def lock_command(
         artifacts=len(lock.entries),
         size=sum(entry.artifact.size for entry in lock.entries),
     )
-
-
-@command.command("inspect")
-@bundle_argument
-@reports(_show_contents)
-def inspect_command(bundle: Path) -> Contents:
-    """List what the bundle in DIR holds: versions, sizes, licences, and who needs it.
-
-    Reads only the documents; `bastide bundle verify` reads every byte.
-    """
-    opened = open_bundle(bundle, DigestOnly())
-    manifest = opened.manifest
-    return Contents(opened.verified.digest, manifest.release, manifest.target, manifest.artifacts)
 
 
 @command.command("verify")
@@ -338,4 +306,6 @@ def verify_command(
     return check_bundle(bundle, verifier=verifier, progress=progress())
 
 
+command.add_command(inspect_command)
+command.add_command(diff_command)
 command.add_command(split_command)

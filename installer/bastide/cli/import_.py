@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import click
 from rich.table import Table
 
+from bastide.cli.licences import with_licences
 from bastide.cli.output import progress, reports, stdout
 from bastide.cli.trust_verify import Acceptance, import_verifier
+from bastide.cli.volumes import asker
+from bastide.errors import ConfigError
 from bastide.layout import Home
 from bastide.progress import human_bytes
 from bastide.store import Store
 from bastide.store.importer import ImportOptions, import_bundle
 from bastide.store.results import ImportResult
+from bastide.store.volume import find_volumes
+from bastide.store.volume_import import import_volumes
+from bastide.trust.licences import LicenceGate
+
+NOT_VOLUMES = "BAS-2016"
 
 
 def show(result: ImportResult) -> None:
@@ -30,6 +39,11 @@ def show(result: ImportResult) -> None:
     table.add_row("copied", _copied(result))
     table.add_row("store", str(result.store))
     console.print(table)
+    for repair in result.repairs:
+        where = f"{repair.volume}: {repair.where}: {repair.what}"
+        console.print(f"Repaired: {where}; {repair.how}.", markup=False)
+    if result.repairs:
+        console.print("Renew these volumes before you pass them on.", markup=False)
     console.print(
         f"Imported; every byte that came in was checked. Trust: {result.trust.statement}.",
         markup=False,
@@ -52,7 +66,11 @@ def _copied(result: ImportResult) -> str:
 
 @click.command("import")
 @click.argument(
-    "bundle", metavar="DIR", type=click.Path(path_type=Path, exists=True, file_okay=False)
+    "folders",
+    metavar="DIR...",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
 )
 @click.option(
     "--expect-digest",
@@ -77,13 +95,15 @@ def _copied(result: ImportResult) -> str:
     help="Read again what the store has already, and replace what is damaged.",
 )
 @reports(show)
+@with_licences
 def command(
-    bundle: Path,
+    folders: tuple[Path, ...],
     expect_digest: str | None,
     accept_stale: str | None,
     accept_older: str | None,
     *,
     recheck: bool,
+    licences: LicenceGate,
 ) -> ImportResult:
     """Copy the bundle in DIR into the store, checking every byte on the way.
 
@@ -91,14 +111,26 @@ def command(
     A bundle that is damaged, incomplete or holds anything extra is refused as a whole, and every
     bad file is named. If the import is interrupted, run the same command: it goes on where it
     stopped. DIR is only read. The store is in $BASTIDE_HOME (see `bastide --help`).
+
+    DIR may also be volumes, or a folder that holds them, in any order, some or all. On a terminal
+    you are asked for the next medium; elsewhere the command takes what it is given, keeps it, and
+    ends with exit code 3 (BAS-3120) and the names of the volumes that it still wants. Damaged bytes
+    are taken from another copy of their volume or from parity, and the result says so.
     """
     accepted = Acceptance(stale=accept_stale, older=accept_older)
-    with import_verifier(bundle, expect_digest, accepted) as verifier:
-        return import_bundle(
-            bundle,
+    volumes = find_volumes(folders)
+    if len(folders) > 1 and not volumes:
+        raise ConfigError(
+            "several folders were given, and they are no volumes",
+            code=NOT_VOLUMES,
+            hint="import one bundle at a time",
+        )
+    bring = partial(import_volumes, volumes) if volumes else partial(import_bundle, folders[0])
+    with import_verifier(folders[0], expect_digest, accepted) as verifier:
+        return bring(
             Store(Home.default().store),
             verifier=verifier,
             progress=progress(),
             now=datetime.now(UTC),
-            options=ImportOptions(recheck=recheck),
+            options=ImportOptions(recheck=recheck, licences=licences, ask=asker(folders)),
         )

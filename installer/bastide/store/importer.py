@@ -18,6 +18,7 @@ from bastide.errors import BundleError, Problem
 from bastide.host.files import fsync_directory
 from bastide.layout import blob_path
 from bastide.progress import Progress, Task
+from bastide.schema.artifact import Manifest
 from bastide.store.damage import bad_ranges, describe_ranges
 from bastide.store.delta import blob_sources, rebuilt_blobs, refuse_failed_rebuilds
 from bastide.store.inspection import Inspect, inspect_artifacts
@@ -28,6 +29,7 @@ from bastide.store.results import Ask, CheckResult, ImportResult, kind_totals, n
 from bastide.store.source import ByteSource, FileSource
 from bastide.store.space import no_space, require_space
 from bastide.store.transfer import Job, Keep, Transfer
+from bastide.trust.licences import LicenceGate, subjects_of
 from bastide.trust.verifier import RootVerifier
 
 NOT_WRITABLE = "BAS-3106"
@@ -41,12 +43,24 @@ class ImportOptions:
     Args:
         recheck: Read the blobs again that the store has already, and replace damaged ones.
         inspect: Looks into verified artifacts and returns where they are not what they claim.
+        licences: Refuses artifacts whose licence this site does not want, before anything is
+            copied; None asks nobody.
         ask: Called while volumes are wanted; returns the folders of further ones, none to stop.
     """
 
     recheck: bool = False
     inspect: Inspect = inspect_artifacts
+    licences: LicenceGate | None = None
     ask: Ask = nobody
+
+    def require_licences(self, manifest: Manifest) -> None:
+        """Return if the site's licence policy lets in all of a bundle.
+
+        Raises:
+            TrustError: It does not; every refused artifact is named.
+        """
+        if self.licences is not None:
+            self.licences.require(subjects_of(manifest))
 
 
 def check_bundle(
@@ -113,11 +127,12 @@ def import_bundle(
         BundleError: Files are missing, damaged or extra (all of them are named), an artifact is
             not what it claims, there is no space, or the store cannot be written. The bundle is
             not visible then; blobs that were right stay, so that a second import is shorter.
-        TrustError: The verifier refuses the bundle.
+        TrustError: The verifier or the licence policy refuses the bundle.
         LockedError: Another process writes to the store.
     """
     started = time.monotonic()
     bundle = open_bundle(bundle_dir, verifier)
+    options.require_licences(bundle.manifest)
     with store.lock(f"import of {bundle_dir}"), store_errors(store):
         present = present_blobs(bundle, store, progress, recheck=options.recheck)
         missing = [blob for blob in bundle.blobs if blob not in present]

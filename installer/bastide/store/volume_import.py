@@ -60,13 +60,14 @@ def import_volumes(
     Raises:
         BundleError: Volumes are still wanted (BAS-3120; what came in is kept), or one holds what
             it should not, or is of another set; there is no space, or the store cannot be written.
-        TrustError: The verifier refuses the bundle.
+        TrustError: The verifier or the licence policy refuses the bundle.
         LockedError: Another process writes to the store.
     """
     started = time.monotonic()
     volumes = VolumeCollection(verifier)
     volumes.add(folders)
     lead = volumes.lead
+    options.require_licences(lead.bundle.manifest)
     with store.lock(f"import of {lead.folder}"), store_errors(store):
         here = present_blobs(lead.bundle, store, progress, recheck=options.recheck)
         present = frozenset(blob.sha256 for blob in here)
