@@ -128,6 +128,28 @@ def test_a_changed_site_restarts_only_what_it_touches(operator: Operator) -> Non
     operator.applies()
 
 
+def test_a_rollback_goes_back_fetches_nothing_and_can_be_undone(operator: Operator) -> None:
+    config = operator.site / "site.yaml"
+    before = operator.on_host("cat /opt/bastide/current/etc/haproxy.cfg")
+    config.write_text(config.read_text().replace("queue_seconds: 31", "queue_seconds: 47"))
+    operator.asks("plan")
+    operator.applies()
+    models = operator.on_host("systemctl show -p MainPID bastide-llm bastide-embeddings")
+    back = json.loads(
+        operator.types("bastide lab exec -- bastide rollback --site site --yes --json").stdout
+    )["result"]["apply"]
+    assert sum(host["pulled"] for host in back["hosts"]) == 0
+    assert operator.on_host("cat /opt/bastide/current/etc/haproxy.cfg") == before
+    assert operator.on_host("systemctl show -p MainPID bastide-llm bastide-embeddings") == models
+    operator.asks("plan")
+    forward = operator.applies()
+    assert sum(host["pulled"] for host in forward["hosts"]) == 0
+    assert "47" in operator.on_host("grep 'timeout queue' /opt/bastide/current/etc/haproxy.cfg")
+    config.write_text(config.read_text().replace("queue_seconds: 47", "queue_seconds: 31"))
+    operator.asks("plan")
+    operator.applies()
+
+
 def test_a_stale_plan_is_refused_and_says_what_changed(operator: Operator) -> None:
     config = operator.site / "site.yaml"
     config.write_text(config.read_text().replace("queue_seconds: 31", "queue_seconds: 30"))

@@ -6,7 +6,7 @@ Everything is read from the runs' own folders, as they were carried out.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -73,29 +73,32 @@ def choose(runs: tuple[EarlierRun, ...], facts: SiteFacts, wanted: str | None) -
     Args:
         runs: The good ones, newest first.
         facts: What the hosts are now.
-        wanted: A run's id, or the number of a generation; None for the newest that led elsewhere
-            than where the hosts are.
+        wanted: A run's id, or the number of a generation; None for the newest that led to an
+            earlier generation than the present one.
 
     Raises:
         ConfigError: There is no such run.
     """
     if wanted is not None:
         return _named(runs, wanted)
-    live = {host: found.generation_digest for host, found in facts.hosts.items()}
-    # The newest run that led where the hosts are now; what is older than it is earlier.
-    here = next((n for n, run in enumerate(runs) if _is_live(run.digests, live)), -1)
-    for run in runs[here + 1 :]:
-        if not _is_live(run.digests, live):
+    for run in runs:
+        if _is_earlier(run, facts):
             return run
     raise ConfigError(
-        "there is no earlier run that ended well and led elsewhere than where the hosts are",
+        "there is no run that ended well and led to an earlier generation than the present one",
         code=NOTHING_EARLIER,
-        hint="`bastide status` shows what they run; change site.yaml and apply instead",
+        hint="`bastide status` shows what the hosts run; change site.yaml and apply instead",
     )
 
 
-def _is_live(digests: Mapping[str, str], live: Mapping[str, str | None]) -> bool:
-    return all(live.get(host) == digest for host, digest in digests.items())
+def _is_earlier(run: EarlierRun, facts: SiteFacts) -> bool:
+    """Return whether some host would go to a lower generation, and none to a higher one."""
+    steps = [
+        number - (found.generation or 0)
+        for host, number in run.generations.items()
+        if (found := facts.hosts.get(host)) is not None
+    ]
+    return bool(steps) and max(steps) <= 0 and min(steps) < 0
 
 
 def _named(runs: tuple[EarlierRun, ...], wanted: str) -> EarlierRun:
