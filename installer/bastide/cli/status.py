@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from bastide.cli.context import load_context, require_ssh_files, site_option
+from bastide.cli.context import find_bundle, load_context, require_ssh_files, site_option
 from bastide.cli.ledger_view import LedgerView, load_ledger, show_ledger
 from bastide.cli.output import progress, reports, stdout
 from bastide.errors import BundleError, ConfigError
-from bastide.layout import SiteFolder
+from bastide.layout import Home, SiteFolder
 from bastide.plan.needs import host_needs
 from bastide.plan.planner import plan_host
 from bastide.run.facts import gather
@@ -20,6 +20,8 @@ from bastide.schema.plan import HostPlan
 from bastide.schema.site import Group, Site
 from bastide.site.codes import NOT_IMPORTED
 from bastide.site.config import load_site
+from bastide.store import Store, StoredBundle
+from bastide.trust.verifier import Trust
 
 UNITS_OK = "active"
 
@@ -56,17 +58,30 @@ class HostStatus:
 
 @dataclass(frozen=True)
 class SiteStatus:
-    """The whole site as it is now."""
+    """The whole site as it is now.
+
+    Args:
+        site: Its name.
+        wanted_release: What ``site.yaml`` asks for.
+        healthy: Whether all hosts answer and their units run.
+        hosts: Each host.
+        bundle: Digest of the imported bundle that it runs; empty if there is none.
+        trust: What was proved of that bundle's origin when it came in.
+    """
 
     site: str
     wanted_release: str
     healthy: bool
     hosts: tuple[HostStatus, ...]
+    bundle: str = ""
+    trust: Trust | None = None
 
 
 def _view(status: SiteStatus) -> None:
     console = stdout()
     console.print(f"site {status.site}, wants release {status.wanted_release}", markup=False)
+    if status.trust is not None:
+        console.print(f"bundle {status.bundle[:16]}, {status.trust.statement}", markup=False)
     for host in status.hosts:
         console.print("")
         console.print(f"{host.host} ({host.address}): {host.state}", style="bold", markup=False)
@@ -115,7 +130,16 @@ def command(site_dir: Path, expect_head: str | None, *, ledger: bool) -> SiteSta
     plans = _plans(site_dir, facts)
     hosts = tuple(_host(site, name, facts, plans.get(name)) for name in site.hosts)
     healthy = all(host.reachable and _is_well(host) for host in hosts)
-    return SiteStatus(site.name, site.release, healthy, hosts)
+    bundle = _bundle(site)
+    digest, trust = (bundle.digest, bundle.trust) if bundle else ("", None)
+    return SiteStatus(site.name, site.release, healthy, hosts, digest, trust)
+
+
+def _bundle(site: Site) -> StoredBundle | None:
+    try:
+        return find_bundle(Store(Home.default().store), site)
+    except (ConfigError, BundleError):
+        return None  # hosts are shown all the same
 
 
 def _plans(site_dir: Path, facts: SiteFacts) -> dict[str, HostPlan]:

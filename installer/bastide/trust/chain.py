@@ -1,6 +1,6 @@
 """From a trusted root to the list of targets, over the metadata of one medium; pure.
 
-The client workflow of the TUF specification 1.0.33, section 5.3 to 5.6, on python-tuf's data
+The client workflow of the TUF specification 1.0, sections 5.3 to 5.6, on python-tuf's data
 types. python-tuf's own ``ngclient`` is not used: it opens a socket when it is loaded, and judges
 expiry on the way, where a site without a clock needs a judgement at the end
 (``docs/adr/0008-offline-verification.md``). A test holds both against each other.

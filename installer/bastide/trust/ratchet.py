@@ -26,7 +26,7 @@ from bastide.trust.state import SiteTrust
 
 T = TypeVar("T", Timestamp, Snapshot, Targets)
 NEWER = (
-    "take the publisher's newest medium; or copy its metadata folder over this one's, if the "
+    "take the publisher's newest medium; or replace this one's metadata folder by its, if the "
     "publisher still lists this bundle; a bundle that was imported here before can be taken again "
     "on the record: --accept-older REASON"
 )
