@@ -58,13 +58,15 @@ def generated(seed: int, sizes: Mapping[str, int] = SIZES) -> dict[str, bytes]:
     return {name: source.randbytes(size) for name, size in sizes.items()}
 
 
-def make_bundle(folder: Path, files: Mapping[str, bytes]) -> Made:
-    """Write a bundle of binary artifacts as the builder would."""
+def make_bundle(
+    folder: Path, files: Mapping[str, bytes], release: str = "starter-2026.11.0"
+) -> Made:
+    """Write a bundle as the builder would; the names of files say of which kind they are."""
     folder.mkdir(parents=True)
     artifacts = [_artifact(name, content) for name, content in sorted(files.items())]
     lock = b'{"format":"test"}\n'
     manifest = Manifest(
-        release="starter-2026.11.0",
+        release=release,
         target="debian12-x86_64",
         lock=hashlib.sha256(lock).hexdigest(),
         artifacts=tuple(artifacts),
@@ -115,9 +117,12 @@ def fingerprint(folder: Path) -> dict[str, str]:
 
 
 def _artifact(filename: str, content: bytes) -> Artifact:
+    kind = {"whl": ArtifactKind.WHEEL, "yaml": ArtifactKind.CATALOGUE}.get(
+        filename.rpartition(".")[2], ArtifactKind.BINARY
+    )
     return Artifact(
-        name=filename.partition(".")[0],
-        kind=ArtifactKind.BINARY,
+        name=filename.partition("-" if kind is ArtifactKind.WHEEL else ".")[0],
+        kind=kind,
         version="1.0",
         filename=filename,
         size=len(content),

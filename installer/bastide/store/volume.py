@@ -17,6 +17,7 @@ from bastide.store.opening import OpenBundle, incomplete, open_documents, read_d
 from bastide.store.payload import Extent, volume_extents
 from bastide.store.pieces import Layout, make_stream
 from bastide.store.tree import Tree, scan
+from bastide.trust.text import printable
 from bastide.trust.verifier import RootVerifier, field_problems
 
 NOT_A_VOLUME = "BAS-3121"
@@ -71,7 +72,11 @@ def is_volume(folder: Path) -> bool:
 
 
 def find_volumes(paths: Iterable[Path]) -> tuple[Path, ...]:
-    """Return the volumes' folders among ``paths`` and directly below them; empty for a bundle."""
+    """Return the volumes' folders among ``paths`` and directly below them; empty for a bundle.
+
+    Raises:
+        BundleError: A medium holds a link in the place of a volume.
+    """
     found: list[Path] = []
     for path in paths:
         if is_volume(path) or _is_named_so(path.resolve().name):
@@ -81,7 +86,12 @@ def find_volumes(paths: Iterable[Path]) -> tuple[Path, ...]:
             inner = sorted(each for each in path.iterdir() if each.is_dir())
         except OSError:
             inner = []
-        found += [each for each in inner if is_volume(each) or _is_named_so(each.name)]
+        volumes = [each for each in inner if is_volume(each) or _is_named_so(each.name)]
+        links = [each for each in volumes if each.is_symlink()]
+        if links:
+            what = "is a symbolic link; a volume is a folder of plain files"
+            raise incomplete(path, [Problem(printable(each.name), what) for each in links])
+        found += volumes
     return tuple(found)
 
 

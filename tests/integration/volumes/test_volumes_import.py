@@ -375,3 +375,12 @@ def test_too_little_space_is_refused_first(plain: Scene, monkeypatch: pytest.Mon
         plain.bring()
     assert caught.value.code == "BAS-3105"
     assert list(plain.store.incoming.iterdir()) == []
+
+
+def test_a_link_in_the_place_of_a_volume_is_refused(plain: Scene) -> None:
+    away = plain.place / "away"
+    plain.volumes[1].rename(away)
+    plain.volumes[1].symlink_to(away)
+    with pytest.raises(BundleError) as caught:
+        find_volumes([plain.place / "volumes"])
+    assert plain.volumes[1].name in caught.value.problems[0].where

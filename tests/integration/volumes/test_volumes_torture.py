@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import import_points
+import mutations
 import pytest
 from torture_faults import Faults
 
@@ -34,3 +35,11 @@ def test_the_power_cut_would_catch_an_import_that_does_not_sync(
     bad = {key for key in scene_counts if key[2] == "bad"}
     assert bad, "nothing that was not synced was ever missed"
     assert {kind for _, kind, _ in bad} == {"power cut"}
+
+
+def test_random_mutations_of_signed_media_are_refused_or_mended() -> None:
+    counts, codes = mutations.run(10_000 if FULL else 120, seed=5)
+    bad = {key: n for key, n in counts.items() if key[1] not in mutations.GOOD}
+    assert not bad, mutations.table(counts, codes)
+    for kind in (*mutations.MUTATORS, mutations.BOMBS):
+        assert counts[kind, "refused"], f"nothing was refused of the {kind}"
