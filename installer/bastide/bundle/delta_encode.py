@@ -25,6 +25,7 @@ from bastide.store.patch import (
     Method,
     Operation,
     encode_table,
+    prefix_limit,
 )
 from bastide.store.patched import xor
 
@@ -101,6 +102,9 @@ def encode_patch(
             operations += encoder.operations(piece, out)
             if len(operations) > OPERATIONS or out.tell() > limit:
                 return None
+        prefixes = sum(o.base_length for o in operations if o.method is Method.PREFIX)
+        if prefixes > prefix_limit(new.size):
+            return None
         table = encode_table(operations)
         out.write(table)
         size = out.tell()

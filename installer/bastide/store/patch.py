@@ -23,6 +23,7 @@ WINDOW_LOG = 23  # zstd looks back over a prefix and its own output: twice a SEG
 OPERATIONS = 2**17  # at most; bounds the memory of a table to tens of megabytes
 TABLE_LIMIT = 24 * OPERATIONS  # bytes
 LEAST_PREFIX = 8  # bytes; zstd takes no shorter one
+PREFIX_FACTOR, PREFIX_FREE = 64, 2**26  # bounds what prefixes make a reader read, and so its time
 NUMBER_BYTES = 9  # of a LEB128 number: 63 bits
 
 
@@ -136,7 +137,7 @@ def parse_table(table: bytes, *, base_size: int, size: int, patch_size: int) -> 
     """
     cursor = _Cursor(table)
     operations: list[Operation] = []
-    expected = made = stored = 0
+    expected = made = stored = prefixes = 0
     while cursor.position < len(table):
         if len(operations) == OPERATIONS:
             raise PatchError(f"the patch has more than {OPERATIONS} operations")
@@ -145,8 +146,11 @@ def parse_table(table: bytes, *, base_size: int, size: int, patch_size: int) -> 
         operations.append(operation)
         made += operation.length
         stored += operation.stored
+        prefixes += operation.base_length if operation.method is Method.PREFIX else 0
         if made > size:
             raise PatchError(f"the patch makes more than the blob's {size} bytes")
+        if prefixes > prefix_limit(size):
+            raise PatchError("the patch reads the base far too often")
         if operation.method in USES_BASE:
             expected = operation.base + operation.base_length
     if made != size:
@@ -154,6 +158,11 @@ def parse_table(table: bytes, *, base_size: int, size: int, patch_size: int) -> 
     if HEAD.size + stored + len(table) != patch_size:
         raise PatchError(f"the patch holds {stored} bytes by its table, but the file has others")
     return Patch(base_size, size, tuple(operations))
+
+
+def prefix_limit(size: int) -> int:
+    """Return how many bytes all prefixes of a patch may have, for a blob of ``size`` bytes."""
+    return PREFIX_FACTOR * size + PREFIX_FREE
 
 
 def _operation(cursor: _Cursor, expected: int) -> Operation:

@@ -43,7 +43,7 @@ class World:
     @property
     def weights(self) -> str:
         found = (a.sha256 for a in self.new.manifest.artifacts if a.filename == "weights.bin")
-        return next(found)
+        return str(next(found))
 
     @property
     def old_weights(self) -> Path:

@@ -263,6 +263,14 @@ def test_a_jump_before_the_base_is_refused() -> None:
         parse_table(table, base_size=50, size=10, patch_size=HEAD.size + len(table))
 
 
+def test_a_patch_that_reads_the_base_for_ever_is_refused() -> None:
+    """A hundred bytes, each with four megabytes of the base before it."""
+    operations = [Operation(Method.PREFIX, 1, 1, 0, SEGMENT) for _ in range(100)]
+    table = encode_table(operations)
+    with pytest.raises(PatchError, match="far too often"):
+        parse_table(table, base_size=SEGMENT, size=100, patch_size=HEAD.size + 100 + len(table))
+
+
 def test_too_many_operations_are_refused() -> None:
     table = encode_table(Operation(Method.COPY, 1, 0, 0, 1) for _ in range(OPERATIONS + 1))
     with pytest.raises(PatchError, match="more than"):
