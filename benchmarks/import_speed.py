@@ -4,6 +4,7 @@ Run it from the checkout, with the virtual environment's Python:
 
     python benchmarks/import_speed.py                   # 1.5 GB, five rounds
     python benchmarks/import_speed.py --sparse-gb 20    # memory for one 20 GB model
+    python benchmarks/volume_speed.py                   # the same for volumes
 
 All methods get the same bytes in the same round, in turns, with the source in the page cache (or,
 for the sparse file, holes). Ratios are medians of the rounds' own ratios: they last where absolute
@@ -26,6 +27,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bastide.bundle.chunks import Digests, chunks_document
 from bastide.layout import blob_path
 from bastide.progress import SilentProgress
 from bastide.schema.artifact import (
@@ -36,43 +38,49 @@ from bastide.schema.artifact import (
     Manifest,
     RootEntry,
 )
+from bastide.schema.chunks import CHUNK
 from bastide.store import Store
 from bastide.store.importer import import_bundle
 from bastide.trust.verifier import DigestOnly
 
-CHUNK = 4 * 2**20
 QUIET = 0.35  # of one processor, taken by other programs, write-back by the kernel included
 COMMAND = "from bastide.cli.main import main; main()"
 
 
-def write_random(path: Path, size: int) -> str:
-    """Write ``size`` random bytes to ``path`` and return their SHA-256."""
-    digest = hashlib.sha256()
+def write_random(path: Path, size: int) -> Digests:
+    """Write ``size`` random bytes to ``path`` and return their digests."""
+    digest, chunks = hashlib.sha256(), []
     with path.open("wb") as stream:
         for start in range(0, size, CHUNK):
             block = os.urandom(min(CHUNK, size - start))
             digest.update(block)
+            chunks.append(hashlib.sha256(block).hexdigest())
             stream.write(block)
-    return digest.hexdigest()
+    return Digests(digest.hexdigest(), size, tuple(chunks))
 
 
-def write_sparse(path: Path, size: int) -> str:
-    """Make ``path`` a hole of ``size`` bytes and return its SHA-256."""
+def write_sparse(path: Path, size: int) -> Digests:
+    """Make ``path`` a hole of ``size`` bytes and return its digests."""
     path.touch()
     os.truncate(path, size)
-    digest, zeros = hashlib.sha256(), bytes(CHUNK)
+    digest, zeros, chunks = hashlib.sha256(), bytes(CHUNK), []
+    whole = hashlib.sha256(zeros).hexdigest()
     for start in range(0, size, CHUNK):
-        digest.update(zeros[: min(CHUNK, size - start)])
-    return digest.hexdigest()
+        block = zeros[: min(CHUNK, size - start)]
+        digest.update(block)
+        chunks.append(whole if len(block) == CHUNK else hashlib.sha256(block).hexdigest())
+    return Digests(digest.hexdigest(), size, tuple(chunks))
 
 
-def make_bundle(folder: Path, sizes: list[int], write: Callable[[Path, int], str]) -> None:
+def make_bundle(folder: Path, sizes: list[int], write: Callable[[Path, int], Digests]) -> None:
     """Write a bundle with one binary artifact for each of ``sizes``."""
     folder.mkdir()
     artifacts = []
+    written = []
     for number, size in enumerate(sizes):
         temporary = folder / "new"
-        digest = write(temporary, size)
+        written.append(write(temporary, size))
+        digest = written[-1].sha256
         path = folder / blob_path(digest)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.rename(path)
@@ -97,7 +105,11 @@ def make_bundle(folder: Path, sizes: list[int], write: Callable[[Path, int], str
         lock=hashlib.sha256(lock).hexdigest(),
         artifacts=tuple(artifacts),
     )
-    documents = {"manifest.json": manifest.canonical(), "lock.json": lock}
+    documents = {
+        "chunks.json": chunks_document(written).canonical(),
+        "lock.json": lock,
+        "manifest.json": manifest.canonical(),
+    }
     for name, content in documents.items():
         (folder / name).write_bytes(content)
     root = BundleRoot(
@@ -127,6 +139,11 @@ def import_in_process(bundle: Path, place: Path) -> None:
         progress=SilentProgress(),
         now=datetime.now(UTC),
     )
+
+
+def expected(bundle: Path) -> str:
+    """Return a bundle's digest, as its builder would tell it."""
+    return hashlib.sha256((bundle / "bundle.json").read_bytes()).hexdigest()
 
 
 def import_by_command(bundle: Path, place: Path) -> None:

@@ -8,6 +8,7 @@ import import_points
 import mutations
 import pytest
 from torture_faults import Faults
+from torture_mutators import MUTATORS
 
 pytestmark = pytest.mark.integration
 
@@ -41,5 +42,5 @@ def test_random_mutations_of_signed_media_are_refused_or_mended() -> None:
     counts, codes = mutations.run(10_000 if FULL else 120, seed=5)
     bad = {key: n for key, n in counts.items() if key[1] not in mutations.GOOD}
     assert not bad, mutations.table(counts, codes)
-    for kind in (*mutations.MUTATORS, mutations.BOMBS):
+    for kind in (*MUTATORS, mutations.BOMBS):
         assert counts[kind, "refused"], f"nothing was refused of the {kind}"
