@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -59,9 +60,16 @@ class LockSummary:
 
 @dataclass(frozen=True)
 class BuildResult(BundleSummary):
-    """What was built, and what became of its signatures."""
+    """What was built, and what became of its signatures.
+
+    Args:
+        signing: What became of its signatures.
+        bootstrap: SHA-256 of its ``bootstrap.py``, for those who run that from the medium.
+        error: Set if signatures of others are missing.
+    """
 
     signing: Signing
+    bootstrap: str
     error: TrustError | None
 
 
@@ -91,6 +99,7 @@ def _show_built(result: BuildResult) -> None:
             ("artifacts", f"{result.artifacts} in {result.blobs} blobs"),
             ("size", human_bytes(result.size)),
             ("signed", result.signing.says),
+            ("bootstrap.py", f"SHA-256 {result.bootstrap}"),
         ]
     )
     if result.signing.signed:
@@ -227,7 +236,8 @@ def build_command(  # noqa: PLR0913, PLR0917 - each is an option
     summary = build(lock, out.absolute(), workshop, force=force)
     remember_bundle(out.absolute(), workshop.cache.root)
     signed, error = sign_built(signing, out.absolute())
-    return BuildResult(**asdict(summary), signing=signed, error=error)
+    bootstrap = hashlib.sha256((out / layout.BUNDLE_BOOTSTRAP).read_bytes()).hexdigest()
+    return BuildResult(**asdict(summary), signing=signed, bootstrap=bootstrap, error=error)
 
 
 def _build_delta(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bastide.cli.trust_context import Secret, open_publisher, unlock
+from bastide.cli.trust_context import VARIABLE, Secret, open_publisher, unlock
 from bastide.errors import TrustError
 from bastide.layout import Home
 
@@ -46,7 +47,10 @@ def prepare_signing(trust_dir: Path | None, passphrase_file: Path | None) -> Pre
         return None
     publisher = open_publisher(trust_dir)
     publisher.root()
-    return Prepared(publisher, unlock(publisher, Secret(passphrase_file)))
+    signers = unlock(publisher, Secret(passphrase_file))
+    # Compilers and package tools that the build starts have no business with it.
+    os.environ.pop(VARIABLE, None)
+    return Prepared(publisher, signers)
 
 
 def sign_built(prepared: Prepared | None, bundle: Path) -> tuple[Signing, TrustError | None]:

@@ -68,7 +68,8 @@ class Signed:
 def walk_roots(trusted: bytes, read: ReadFile) -> Roots:
     """Return the newest root that the medium proves, from a trusted one on.
 
-    Roots before the trusted one are held against it as well: no file is carried unproved.
+    Roots before the trusted one are held against it as well, if the medium has all up to it. A
+    medium from before a rotation ends with an earlier root, of which nothing is believed.
 
     Raises:
         TrustError: A root is not signed by the one before, or the medium has another root of the
@@ -78,19 +79,18 @@ def walk_roots(trusted: bytes, read: ReadFile) -> Roots:
     current, data, signers = anchor, trusted, tuple(sorted(anchor.signatures))
     previous: Metadata[Root] | None = None
     names: list[str] = []
+    missing = ""
     for version in range(1, MAX_ROOTS + 1):
         name = metadata_path("root", version)
         found = read(name)
         if found is None:
             if version > anchor.signed.version:
                 return Roots(current, data, signers, tuple(names))
-            previous = None
+            missing = name if names and not missing else missing
             continue
-        root = load_root(found, name)
-        if root.signed.version != version:
-            raise _bad(f"{name} says that it is root {root.signed.version}")
-        if version == anchor.signed.version:
-            _same_root(anchor.signed, root.signed, name)
+        if missing:  # nothing links the roots before the gap to those after it
+            raise TrustError(f"{missing} is missing", code=INCONSISTENT, hint=AGAIN)
+        root = _load_root(found, name, version, anchor.signed)
         above = current if version > anchor.signed.version else previous
         by = (above.signed, root.signed) if above else (root.signed,)
         proved = require_signed(root, by, name)
@@ -105,15 +105,19 @@ def walk_roots(trusted: bytes, read: ReadFile) -> Roots:
     )
 
 
-def _same_root(trusted: Root, found: Root, name: str) -> None:
-    if fingerprint_of(trusted) != fingerprint_of(found):
+def _load_root(data: bytes, name: str, version: int, trusted: Root) -> Metadata[Root]:
+    found = load_root(data, name)
+    if found.signed.version != version:
+        raise _bad(f"{name} says that it is root {found.signed.version}")
+    if version == trusted.version and fingerprint_of(trusted) != fingerprint_of(found.signed):
         raise TrustError(
-            f"{name} is another root {found.version} than the one that this site trusts: "
+            f"{name} is another root {version} than the one that this site trusts: "
             "the medium is of another publisher, or the root was forged",
             code=ROLLBACK,
             hint="compare fingerprints with the publisher by another way than the medium; if the "
             "publisher has started anew: bastide trust pin DIR --replace REASON",
         )
+    return found
 
 
 def read_signed(root: Root, read: ReadFile) -> Signed:

@@ -329,6 +329,16 @@ def _() -> Trial:
     return Trial(repo.medium(BUNDLE, edit=edit), repo.site())
 
 
+@attack("gap in the roots, with a foreign one before it", "mix-and-match", codes.INCONSISTENT)
+def _() -> Trial:
+    repo = Repo()
+    repo.rotate()
+    repo.rotate()
+    medium = {**repo.medium(BUNDLE), "metadata/1.root.json": Repo().roots[1]}
+    del medium["metadata/2.root.json"]
+    return Trial(medium, repo.site(3))
+
+
 # --- fast-forward ---
 @attack("fast-forward with the timestamp key, then the honest publisher without rotation",
         "fast-forward", codes.ROLLBACK)  # fmt: skip
