@@ -34,9 +34,8 @@ if TYPE_CHECKING or sys.version_info < (3, 14):
 else:
     from compression import zstd
 
-TRIAL_LEVEL = 1
-LEVEL, SMALL_LEVEL = 9, 19  # small ones are worth the time, large ones are mostly noise
-SMALL = 2**20  # bytes
+TRIAL_LEVEL, LEVEL, SMALL_LEVEL = 1, 9, 19
+SMALL = 2**16  # bytes; what is or becomes so small is worth the slowest level
 MARGIN = 2**16  # bytes of the old file around a gap that serve as what came before
 LEAST_GAIN = 0.98  # a segment that shrinks less is kept as it is: reading it is then free
 PROBES = 8  # segments looked at first; if they do not pay, the rest is not tried
@@ -162,14 +161,17 @@ class _Encoder:
     def _best(self, gap: Gap, start: int) -> tuple[Operation, bytes]:
         """Return the operation for one segment of a gap, and the bytes that it stores."""
         content = self._new.read(start, min(start + SEGMENT, gap.end))
-        small = len(content) <= SMALL
+        trial = SMALL_LEVEL if len(content) <= SMALL else TRIAL_LEVEL
         tries = [_Try(Method.ZSTD, content), *self._against_base(gap, start, content)]
-        best = min(tries, key=lambda each: len(each.stored(SMALL_LEVEL if small else TRIAL_LEVEL)))
-        stored = best.stored(SMALL_LEVEL if small else LEVEL)
-        if len(stored) > LEAST_GAIN * len(content):
-            return Operation(Method.RAW, len(content), len(content)), content
-        span = len(best.base)
-        return Operation(best.method, len(content), len(stored), best.where, span), stored
+        sizes = [len(each.stored(trial)) for each in tries]
+        size = min(sizes)
+        best = tries[sizes.index(size)]
+        if size <= LEAST_GAIN * len(content):
+            stored = best.stored(SMALL_LEVEL if size <= SMALL else LEVEL)
+            if len(stored) < len(content):
+                span = len(best.base)
+                return Operation(best.method, len(content), len(stored), best.where, span), stored
+        return Operation(Method.RAW, len(content), len(content)), content
 
     def _against_base(self, gap: Gap, start: int, content: bytes) -> Iterator[_Try]:
         """Yield the ways that use the old bytes of the same place, counted from either side."""
