@@ -290,22 +290,31 @@ def measure(job: Any) -> None:
 
 # --- answers and vectors -----------------------------------------------------------------------
 def ask(job: Any) -> None:
-    """Answer each of ``job["questions"]`` (id, messages, max_tokens), one after the other."""
+    """Answer each of ``job["questions"]`` (id, prompt, max_tokens), one after the other."""
     lib = load_engine()
     model = lib.Llama(
         model_path=job["model"], n_ctx=job["n_ctx"], n_threads=job["threads"],
         n_threads_batch=job["threads"], seed=job["seed"], verbose=False,
     )  # fmt: skip
-    tell("ready", **memory())
+    template = "tokenizer.chat_template" in model.metadata
+    tell("ready", template=template, **memory())
     for question in job["questions"]:
         start, first, text, tokens = clock(), None, "", 0
+        settings = {
+            "temperature": 0.0, "seed": job["seed"], "max_tokens": question["max_tokens"],
+            "stream": True,
+        }  # fmt: skip
         try:
-            stream = model.create_chat_completion(
-                question["messages"], temperature=0.0, seed=job["seed"],
-                max_tokens=question["max_tokens"], stream=True,
-            )  # fmt: skip
-            for part in stream:
-                piece = part["choices"][0]["delta"].get("content")
+            if template:
+                said = [{"role": "user", "content": question["prompt"]}]
+                parts = model.create_chat_completion(said, **settings)
+            else:  # a base model: it goes on where the text ends
+                stops = ["\nQuestion:", "\n\n"]
+                plain = question["prompt"] + "\nAnswer:"
+                parts = model.create_completion(plain, stop=stops, **settings)
+            for part in parts:
+                choice = part["choices"][0]
+                piece = choice["delta"].get("content") if template else choice["text"]
                 if piece:
                     first = first or clock() - start
                     text, tokens = text + piece, tokens + 1

@@ -15,6 +15,7 @@ from bastide.schema.prices import PriceBook
 from bastide.schema.receipt import Receipt
 from bastide.schema.release import Release
 from bastide.schema.site import Site
+from bastide.schema.suite import Suite
 from bastide.schema.target import Target
 from bastide.schema.volume import Volume
 from bastide.schema.workload import Workload
@@ -31,6 +32,7 @@ SCHEMAS: dict[str, type[Value]] = {
     "receipt": Receipt,
     "release": Release,
     "site": Site,
+    "suite": Suite,
     "target": Target,
     "volume": Volume,
     "workload": Workload,

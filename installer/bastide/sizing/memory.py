@@ -19,10 +19,10 @@ MIB = 1024 * 1024
 UBATCH = 512  # tokens that the engine works on at once, as sites are set up
 CELLS = 256  # the engine rounds a sequence's cache up to a multiple of this
 
-# Measured, with the probe of benchmarks/fit.py: a Python that has loaded the engine (numpy with
-# it), and one more thing a server has: its web framework.
+# Measured with benchmarks/fit.py, release starter-2026.11.0: a Python that has loaded the engine
+# (numpy with it), and what its HTTP server adds (74 to 94 MB with three models).
 PROCESS_BYTES = 54_000_000
-SERVER_BYTES = 95_000_000
+SERVER_BYTES = 90_000_000
 WORD_BYTES = 180  # the tokenizer's tables, for each token of the vocabulary
 # On a GPU: what the driver's context takes on each card. Not measured here: NVIDIA's usual size.
 GPU_CONTEXT_BYTES = 500 * MIB
