@@ -109,7 +109,8 @@ def init(  # noqa: PLR0913 - each is an option
     if development and not passphrase_file:
         publisher.write_passphrase(secrets.token_urlsafe(24))
     who = owner or ("development" if development else "owner")
-    passphrase = Secret(passphrase_file).read(publisher, new=True)
+    secret = Secret(passphrase_file)
+    passphrase = secret.read(publisher, new=True)
     settings = Settings(
         publisher=name or ("development" if development else who), development=development
     )
@@ -121,4 +122,4 @@ def init(  # noqa: PLR0913 - each is an option
         keys |= {role: [machine[1]] for role in ("snapshot", "timestamp")}
         publisher.save_draft(first_root(settings, keys, thresholds, datetime.now(UTC)))
         publisher.create(settings)  # last: it is what makes the folder one
-        return settle(publisher, Secret(passphrase_file))
+        return settle(publisher, secret)

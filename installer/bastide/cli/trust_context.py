@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,15 +23,17 @@ VARIABLE = "BASTIDE_TRUST_PASSPHRASE"
 MAX_METADATA = 5_000_000  # bytes; no metadata file is longer
 
 
-@dataclass(frozen=True)
+@dataclass
 class Secret:
-    """Where the passphrase of a trust folder comes from; never an argument.
+    """Where the passphrase of a trust folder comes from; never an argument. It is asked once.
 
     Args:
         file: ``--passphrase-file``.
+        answer: What was typed.
     """
 
     file: Path | None
+    answer: str | None = field(default=None, repr=False)
 
     def read(self, publisher: Publisher, *, new: bool = False) -> str:
         """Return the passphrase: from the file, the variable, the folder's own, or a prompt.
@@ -51,8 +53,11 @@ class Secret:
                 code=PASSPHRASE,
                 hint=f"give --passphrase-file FILE, or set {VARIABLE}",
             )
-        text = f"Passphrase of {publisher.folder}"
-        return str(click.prompt(text, hide_input=True, confirmation_prompt=new, err=True))
+        if self.answer is None:
+            text = f"Passphrase of {publisher.folder}"
+            asked = click.prompt(text, hide_input=True, confirmation_prompt=new, err=True)
+            self.answer = str(asked)
+        return self.answer
 
 
 def _read(path: Path) -> str:

@@ -38,7 +38,8 @@ def _show(result: Pinned) -> None:
     kind = " (a development root: not for production)" if result.development else ""
     verb = "was trusted already" if result.was_trusted else "is trusted from now on"
     console.print(f"root {result.root}{name}{kind} {verb}", markup=False)
-    console.print(f"  {groups(result.fingerprint)}", markup=False)
+    digits = groups(result.fingerprint)
+    console.print(f"  {digits[:39]}\n  {digits[40:]}", markup=False)
     console.print("Next: bastide import DIR", markup=False)
 
 

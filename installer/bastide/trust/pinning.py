@@ -65,10 +65,10 @@ def pin_root(
     roots = roots_of(read)
     pinned = next((root for root in roots if fingerprint_of(root.signed) == typed), None)
     if pinned is None:
-        newest = roots[-1].signed
+        # What the medium claims is not shown: it would only tempt to give it back as the answer.
         raise TrustError(
-            f"the medium's root {newest.version} has another fingerprint than the one you were "
-            f"told: it is {groups(fingerprint_of(newest))}, and you gave {groups(typed)}",
+            f"none of the medium's {len(roots)} roots has the fingerprint that you were told: "
+            f"{groups(typed)}",
             code=OTHER_FINGERPRINT,
             hint="do not use this medium; have the fingerprint read out again by the publisher",
         )

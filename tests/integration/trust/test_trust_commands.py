@@ -73,6 +73,9 @@ def test_the_operator_types_the_fingerprint(acme: Any, site: Any, make_bundle: M
     acme("trust", "sign", bundle)
     error = site.refuses("BAS-4021", "trust", "pin", bundle, "--fingerprint", "0" * 64)
     assert "0000 0000" in error["message"]
+    claimed = site("trust", "fingerprint", bundle)["result"]
+    assert claimed["words"] == acme("trust", "fingerprint")["result"]["words"]
+    assert claimed["groups"] not in error["message"]
     assert not (site.home / "trust" / "site.json").exists()
     site.refuses("BAS-4024", "trust", "pin", bundle, "--fingerprint", "zoo " * 24)
     site.refuses("BAS-4024", "trust", "pin", bundle)  # no terminal
