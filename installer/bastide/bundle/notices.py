@@ -16,11 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bastide.errors import BundleError
+from bastide.layout import blob_path
 from bastide.schema.artifact import Artifact, ArtifactKind, Manifest
 from bastide.schema.model_card import UNKNOWN, ModelCard
 from bastide.schema.policy import LicenceFamily
 from bastide.sources.checks.deb import DebError
 from bastide.sources.licence_texts import LicenceText, deb_copyright, wheel_texts
+from bastide.trust.licences import TERMS
 from bastide.trust.spdx import AllOf, AnyOf, Expression, OneLicence, understand
 
 UNREADABLE = "BAS-3072"
@@ -90,6 +92,7 @@ def make_notices(
         "under which licence, where that was declared, what the licence asks for, and the",
         "texts that the files themselves carry, each once, by number.",
     ]
+    copies = {a.name: a for a in manifest.artifacts if a.name.startswith(TERMS)}
     for kind, heading in _HEADINGS.items():
         artifacts = manifest.of_kind(kind)
         if artifacts:
@@ -97,6 +100,9 @@ def make_notices(
         for artifact in artifacts:
             numbers = found[artifact.sha256]
             lines += ["", *_entry(artifact, cards.get(artifact.name), numbers, texts)]
+            if copy := copies.get(f"{TERMS}{artifact.name}"):
+                lines.append(f"  copy of the terms: {copy.filename}, in this bundle as")
+                lines.append(f"    {blob_path(copy.sha256)}")
     for number, (text, users) in enumerate(zip(texts.texts, texts.users, strict=True), start=1):
         lines += ["", "", _LINE, f"[{number}] {', '.join(users)}", _LINE, "", text]
     return ("\n".join(lines) + "\n").encode()

@@ -6,13 +6,22 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from bastide.bundle.engines import build_engine, build_own
-from bastide.bundle.models import convert_model
+from bastide.bundle.models import convert_model, join_model
 from bastide.bundle.workshop import Workshop
 from bastide.errors import BundleError
 from bastide.schema.artifact import ArtifactKind
 from bastide.schema.base import Value
 from bastide.schema.loading import parse_yaml
-from bastide.schema.lock import Built, Converted, Download, Inline, Lock, LockEntry, Member
+from bastide.schema.lock import (
+    Built,
+    Converted,
+    Download,
+    Inline,
+    Joined,
+    Lock,
+    LockEntry,
+    Member,
+)
 from bastide.schema.model_card import ModelCard
 from bastide.schema.release import Release
 from bastide.schema.target import Target
@@ -46,6 +55,9 @@ def _download(entries: Sequence[LockEntry], workshop: Workshop) -> None:
         elif isinstance(origin, Member | Converted):
             container = origin.container
             pins.append(Pin(container.url, container.sha256, container.size))
+        elif isinstance(origin, Joined):
+            inside = (part.container for part in origin.parts)
+            pins += [Pin(each.url, each.sha256, each.size) for each in inside]
     unique = {pin.sha256: pin for pin in pins}
     if unique:
         workshop.fetch("fetch what is missing", list(unique.values()))
@@ -59,6 +71,9 @@ def _make(entry: LockEntry, lock: Lock, workshop: Workshop) -> None:
         case Member():
             container = origin.container
             member(container.url, cache.path(container.sha256), origin.path, cache)
+        case Joined():
+            card = document_in(lock, f"model-{entry.artifact.name}", ModelCard)
+            join_model(card, origin, workshop)
         case Converted():
             card = document_in(lock, f"model-{entry.artifact.name}", ModelCard)
             convert_model(card, origin.container, origin.path, workshop)

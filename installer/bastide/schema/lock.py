@@ -33,6 +33,13 @@ class Member(Value):
     path: tuple[str, ...] = Field(description="Path inside; further entries inside that member.")
 
 
+class Joined(Value):
+    """The artifact is what members of several archives give, one after the other."""
+
+    kind: Literal["joined"] = "joined"
+    parts: tuple[Member, ...] = Field(min_length=2)
+
+
 class Converted(Value):
     """The artifact is made from a member of a fetched archive, always with the same bytes."""
 
@@ -58,7 +65,9 @@ class Inline(Value):
     text: str
 
 
-Origin = Annotated[Download | Member | Converted | Built | Inline, Field(discriminator="kind")]
+Origin = Annotated[
+    Download | Member | Joined | Converted | Built | Inline, Field(discriminator="kind")
+]
 
 
 class LockEntry(Value):

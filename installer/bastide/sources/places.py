@@ -6,11 +6,12 @@ import os
 from pathlib import Path
 
 from bastide.errors import BundleError
-from bastide.schema.model_card import (
+from bastide.schema.model_file import (
     HttpsSource,
     HuggingFaceSource,
     IndexSource,
     LocalSource,
+    Part,
     Source,
 )
 from bastide.sources.fetch import Pin
@@ -34,7 +35,7 @@ def pin_of(source: Source) -> Pin:
             return Pin(Path(source.path).as_uri(), source.sha256)
 
 
-def index_pin(source: IndexSource) -> Pin:
+def index_pin(source: IndexSource | Part) -> Pin:
     """Return a wheel of the package index; its digest there must be the card's."""
     found = find_file(source.requirement)
     if found.sha256 != source.sha256:

@@ -21,6 +21,7 @@ from bastide.trust.text import printable
 DENIED = "BAS-4052"
 NOT_ACCEPTED = "BAS-4053"
 NO_POLICY = "BAS-4054"
+TERMS = "terms-"  # a catalogue artifact of this name and a model's is a copy of the model's terms
 _RANK = {Decision.ALLOW: 0, Decision.ASK: 1, Decision.DENY: 2}
 
 
@@ -33,19 +34,29 @@ class Subject:
         use: Its kind.
         licence: Its licence as declared.
         declared: The place where that was declared.
+        terms_sha256: Digest of the terms, if the bundle carries a copy of them.
     """
 
     name: str
     use: ArtifactKind
     licence: str
     declared: str = ""
+    terms_sha256: str | None = None
 
 
 def subjects_of(manifest: Manifest) -> tuple[Subject, ...]:
     """Return what the gate has to judge of a bundle: all of its artifacts."""
+    terms = {a.name: a.sha256 for a in manifest.artifacts if a.name.startswith(TERMS)}
     return tuple(
-        Subject(f"{a.kind} {a.name} ({a.filename})", a.kind, a.licence, a.licence_from)
+        Subject(
+            f"{a.kind} {a.name} ({a.filename})",
+            a.kind,
+            a.licence,
+            a.licence_from,
+            terms.get(f"{TERMS}{a.name}"),
+        )
         for a in manifest.artifacts
+        if a.name not in terms  # a copy of the terms may go wherever the terms allow the model
     )
 
 
@@ -141,7 +152,7 @@ class LicenceGate:
         if decision is Decision.ASK:
             for name in dict.fromkeys((licence.key, licence.base, subject.licence)):
                 for acceptance in self.acceptances:
-                    if acceptance.covers(name, None):
+                    if acceptance.covers(name, subject.terms_sha256):
                         reason = Reason(licence.key, decision, because, acceptance)
                         return Verdict(Decision.ALLOW, (reason,))
         return Verdict(decision, (Reason(licence.key, decision, because),))
