@@ -61,12 +61,16 @@ class Gathering:
         """Return whether ``piece`` is still needed."""
         return piece.start in self._lacking
 
-    def prepare(self) -> None:
-        """Make folders, drop partial files that nobody wants, and make the empty blobs."""
+    def prepare(self, keep: Callable[[str], bool]) -> None:
+        """Make folders, drop partial files that nobody wants, and make the empty blobs.
+
+        Args:
+            keep: Returns whether a file in ``incoming`` is wanted by another part of the import.
+        """
         wanted = {blob.sha256: blob for blob in self.missing_blobs}
         self._store.incoming.mkdir(parents=True, exist_ok=True)
         for partial in self._store.incoming.iterdir():
-            if partial.name not in wanted:
+            if partial.name not in wanted and not keep(partial.name):
                 partial.unlink()
         for blob in wanted.values():
             self._store.blob(blob.sha256).parent.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from bastide.store.code import Code
 from bastide.store.gathering import Gathering
 from bastide.store.payload import ExtentReader
 from bastide.store.pieces import Layout, Piece
-from bastide.store.volume import OpenVolume
+from bastide.store.shelf import ParitySource, read_cell
 
 SLICE = 256 * 2**10  # bytes of each volume that are in memory at once
 CELLS = 4  # cells of parity that stay in memory
@@ -31,22 +31,23 @@ class Repairer:
         parity: The parity volumes at hand.
     """
 
-    def __init__(self, gathering: Gathering, layout: Layout, parity: Sequence[OpenVolume]) -> None:
+    def __init__(
+        self, gathering: Gathering, layout: Layout, parity: Sequence[ParitySource]
+    ) -> None:
         self._gathering = gathering
         self._layout = layout
         self._set = layout.set
-        self._volumes = {volume.number: volume for volume in parity}
-        self._readers = {volume.number: ExtentReader(volume.extents) for volume in parity}
+        self._copies = [(source.volume, ExtentReader(source.extents)) for source in parity]
+        self._numbers = sorted({source.volume.number for source in parity})
         self._store = ExtentReader(gathering.extents())
         self._code = Code(self._set.data, self._set.parity)
         self._cell = lru_cache(maxsize=CELLS + self._set.parity)(self._read_cell)
-        self.used: set[int] = set()
 
     def __enter__(self) -> Repairer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for reader in (self._store, *self._readers.values()):
+        for reader in (self._store, *(reader for _, reader in self._copies)):
             reader.close()
 
     def run(self, on_done: Callable[[int], None]) -> list[Piece]:
@@ -95,13 +96,12 @@ class Repairer:
             content = self._data(number, low, high)
             if content is not None:
                 present[number - 1] = content
-        for number in sorted(self._volumes):
+        for number in self._numbers:
             if len(present) >= self._set.data:
                 break
             content = self._parity(number, low, high)
             if content is not None:
                 present[number - 1] = content
-                self.used.add(number)
         if len(present) < self._set.data:
             return None
         return self._code.restore(present, volume - 1)
@@ -129,14 +129,10 @@ class Repairer:
         return cell[inside : inside + high - low]
 
     def _read_cell(self, number: int, index: int) -> memoryview | None:
-        """Return a cell of a parity volume; None if it is damaged or its medium is gone."""
-        volume = self._volumes[number]
-        start = index * CHUNK
-        size = min(CHUNK, volume.volume.set.payload(number) - start)
-        view = memoryview(bytearray(size))
-        try:
-            self._readers[number].read_into(start, view)
-        except OSError:
-            return None
-        right = hashlib.sha256(view).hexdigest() == volume.volume.cells[index]
-        return view if right else None
+        """Return a cell of a parity volume; None if no copy of it yields it."""
+        for volume, reader in self._copies:
+            if volume.number == number:
+                found = read_cell(reader, volume, index)
+                if found is not None:
+                    return found
+        return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from bastide.store.pieces import Piece
 from bastide.store.reading import Checker, GivenUpError, Part
 from bastide.store.repair import Repairer
 from bastide.store.results import Ask, ImportResult, Wanted, kind_totals
+from bastide.store.shelf import ParitySource, Shelf, wanted_cells
 from bastide.store.space import require_space
 from bastide.store.volume import OpenVolume
 from bastide.store.volume_check import data_parts
@@ -72,12 +74,14 @@ def import_volumes(
         here = present_blobs(lead.bundle, store, progress, recheck=options.recheck)
         present = frozenset(blob.sha256 for blob in here)
         gathering = Gathering(store, lead.bundle, lead.layout.stream, present)
-        gathering.prepare()
+        shelf = Shelf(store, lead.volume.set)
+        gathering.prepare(keep=shelf.owns)
         missing = [(blob.sha256, blob.size) for blob in gathering.missing_blobs]
         require_space(store, missing, map(len, lead.bundle.documents.values()))
         continued = _resume(gathering, progress)
-        _gather(gathering, volumes, progress, options.ask)
+        _gather(Desk(gathering, volumes, shelf, progress), options.ask)
         sync_folders(store, lead.bundle.blobs)
+        shelf.clear()
         finish_import(lead.bundle, store, now, options)
     return ImportResult(
         bundle=lead.bundle.verified.digest,
@@ -102,21 +106,47 @@ def _resume(gathering: Gathering, progress: Progress) -> int:
         return gathering.resume(task.advance)
 
 
-def _gather(gathering: Gathering, volumes: VolumeCollection, progress: Progress, ask: Ask) -> None:
+@dataclass(frozen=True)
+class Desk:
+    """What an import works with."""
+
+    gathering: Gathering
+    volumes: VolumeCollection
+    shelf: Shelf
+    progress: Progress
+
+    def parity(self) -> list[ParitySource]:
+        """Return the parity at hand: what the store keeps, and what the media have."""
+        live = self.volumes.parity.values()
+        return [*self.shelf.sources(), *(ParitySource(v.volume, v.extents) for v in live)]
+
+
+def _gather(desk: Desk, ask: Ask) -> None:
     """Read, repair and ask until nothing is lacking."""
+    gathering, volumes = desk.gathering, desk.volumes
     while True:
-        with progress.task("import", total=_size(gathering.lacking)) as task:
+        with desk.progress.task("import", total=_size(gathering.lacking)) as task:
             for batch in volumes.batches():
                 _read(gathering, volumes, batch, task)
-        if gathering.lacking and volumes.parity:
-            _repair(gathering, volumes, progress)
+        if gathering.lacking and (parity := desk.parity()):
+            _repair(desk, parity)
         if not gathering.lacking:
             return
-        wanted = _wanted(gathering, volumes)
+        _keep_parity(desk)
+        wanted = _wanted(desk)
         more = ask(wanted)
         if not more:
             raise _still_wanted(wanted)
         volumes.add(more)
+
+
+def _keep_parity(desk: Desk) -> None:
+    """Keep what the parity media at hand have for later: they may be gone then."""
+    if desk.volumes.lead.volume.set.parity < 2:
+        return  # the one parity volume is at hand when it is what completes the import
+    cells = wanted_cells(desk.volumes.lead.layout, desk.gathering.lacking)
+    for opened in desk.volumes.parity.values():
+        desk.shelf.keep(opened, cells, desk.progress)
 
 
 def _read(
@@ -154,23 +184,25 @@ def _parts(
             volumes.failed(source, "is not in the file: it is missing or too short")
 
 
-def _repair(gathering: Gathering, volumes: VolumeCollection, progress: Progress) -> None:
+def _repair(desk: Desk, parity: list[ParitySource]) -> None:
+    layout = desk.volumes.lead.layout
     with (
-        progress.task("repair", total=_size(gathering.lacking)) as task,
-        Repairer(gathering, volumes.lead.layout, list(volumes.parity.values())) as repairer,
+        desk.progress.task("repair", total=_size(desk.gathering.lacking)) as task,
+        Repairer(desk.gathering, layout, parity) as repairer,
     ):
-        volumes.made(repairer.run(task.advance))
+        desk.volumes.made(repairer.run(task.advance))
 
 
 def _size(pieces: Sequence[Piece]) -> int:
     return sum(piece.size for piece in pieces)
 
 
-def _wanted(gathering: Gathering, volumes: VolumeCollection) -> Wanted:
-    lead = volumes.lead
+def _wanted(desk: Desk) -> Wanted:
+    gathering, volumes, lead = desk.gathering, desk.volumes, desk.volumes.lead
     total = lead.volume.set.total
     numbers = sorted({lead.layout.volume_of(piece) for piece in gathering.lacking})
-    parity = set(range(lead.volume.set.data + 1, total + 1)) - set(volumes.parity)
+    seen = {source.volume.number for source in desk.parity()}
+    parity = set(range(lead.volume.set.data + 1, total + 1)) - seen
     return Wanted(
         set=lead.volume.set.digest(),
         volumes=tuple(volume_name(number, total) for number in numbers),

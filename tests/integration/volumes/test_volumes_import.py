@@ -384,3 +384,20 @@ def test_a_link_in_the_place_of_a_volume_is_refused(plain: Scene) -> None:
     with pytest.raises(BundleError) as caught:
         find_volumes([plain.place / "volumes"])
     assert plain.volumes[1].name in caught.value.problems[0].where
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_two_lost_volumes_and_one_drive(safe: Scene, seed: int) -> None:
+    """Each run sees one volume only; parity comes at any time, and never twice."""
+    order = [safe.volumes[2], *safe.volumes[safe.data :]]
+    random.Random(seed).shuffle(order)  # noqa: S311
+    for volume in order[:-1]:
+        with pytest.raises(BundleError) as caught:
+            safe.bring([volume])
+        assert caught.value.code == "BAS-3120"
+    result = safe.bring(order[-1:])
+    assert [repair.volume for repair in result.repairs if repair.what == "was not given"][:2] == [
+        safe.volumes[0].name,
+        safe.volumes[1].name,
+    ]
+    safe.assert_whole()
