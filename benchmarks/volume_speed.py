@@ -70,18 +70,18 @@ def split(bundle: Path, out: Path, size: int, parity: int) -> None:
     split_bundle(bundle, out, media, ParityWish(volumes=parity), SilentProgress())
 
 
-def compare(folder: Path, size: int, rounds: int) -> None:
-    """Time everything in turns and print the table."""
-    bundle, volumes = folder / "bundle", folder / "volumes"
-    make_bundle(bundle, [size // 2, size // 4, size - size // 2 - size // 4], write_random)
-    split(bundle, volumes, size // 3 + 2**26, 1)
+Way = tuple[int, Callable[[], None], int | None]
+
+
+def ways_of(folder: Path, volumes: Path, size: int) -> dict[str, Way]:
+    """Return what is compared, by name: bytes, action, number of cores (None: all)."""
     victim = find_volumes([volumes])[0]
     data = victim / "data-001.bin"
     one = data.stat().st_size
     digest = f"openssl dgst -sha256 '{data}'"
     everything = f"openssl dgst -sha256 '{volumes}'/*/data-001.bin"
     cores = os.cpu_count() or 1
-    ways: dict[str, tuple[int, Callable[[], None], int | None]] = {
+    return {
         "openssl, one core": (one, lambda: shell(digest), 1),
         "check, one core": (one, lambda: check(victim), 1),
         f"check, {cores} cores": (one, lambda: check(victim), None),
@@ -89,6 +89,15 @@ def compare(folder: Path, size: int, rounds: int) -> None:
         "cp of all volumes": (size, lambda: shell(f"cp -r '{volumes}' '{folder}/copy'"), None),
         "import of all volumes": (size, lambda: bring(volumes, folder / "store"), None),
     }
+
+
+def compare(folder: Path, size: int, rounds: int) -> None:
+    """Time everything in turns and print the table."""
+    bundle, volumes = folder / "bundle", folder / "volumes"
+    make_bundle(bundle, [size // 2, size // 4, size - size // 2 - size // 4], write_random)
+    split(bundle, volumes, size // 3 + 2**26, 1)
+    ways = ways_of(folder, volumes, size)
+    one, cores = ways["openssl, one core"][0], os.cpu_count() or 1
     found: dict[str, list[float]] = {name: [] for name in ways}
     busy = []
     for _ in range(rounds):
