@@ -24,6 +24,7 @@ from bastide.trust.targets import find_target, make_target
 from bastide.trust.verifier import NO_ROOT, parse_root
 
 FRESH = timedelta(days=1)  # younger signatures are not made anew
+ENOUGH = timedelta(days=30)  # what has less time left is made anew
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def sign_bundles(
     if not all(is_listed(listed.signed if listed else None, bundle) for bundle in bundles):
         publisher.drop_draft("snapshot", "timestamp")
         publisher.save_draft(_list(publisher, bundles, now, keep_earlier=keep_earlier))
-    elif draft is None and current and not _believed(root, current):
+    elif draft is None and current and not _lasts(root, current, now):
         publisher.save_draft(_list(publisher, (), now, keep_earlier=True))
     return advance(publisher, signers, now)
 
@@ -117,9 +118,14 @@ def _is_fresh(publisher: Publisher, root: Root, now: datetime) -> bool:
         return False
     if publisher.draft(Snapshot) is not None or publisher.draft(Timestamp) is not None:
         return False
-    believed = _believed(root, timestamp) and _believed(root, snapshot) and _believed(root, targets)
+    lasts = _lasts(root, timestamp, now) and _lasts(root, snapshot, now)
     at = signed_at(timestamp.signed)
-    return believed and at is not None and abs(now - at) < FRESH
+    return lasts and _lasts(root, targets, now) and at is not None and abs(now - at) < FRESH
+
+
+def _lasts(root: Root, metadata: Metadata[T], now: datetime) -> bool:
+    """Return whether the present root's keys accept metadata, and will for a while yet."""
+    return _believed(root, metadata) and metadata.signed.expires > now + ENOUGH
 
 
 def _believed(root: Root, metadata: Metadata[T]) -> bool:

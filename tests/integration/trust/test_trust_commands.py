@@ -307,6 +307,42 @@ def test_a_failed_import_leaves_the_state_alone(acme: Any, site: Any, make_bundl
     assert (site.home / "trust" / "site.json").read_bytes() != state
 
 
+def test_a_kill_before_the_state_is_written_costs_nothing(
+    acme: Any, site: Any, make_bundle: Make
+) -> None:
+    bundle, state = make_bundle(), site.home / "trust" / "site.json"
+    acme("trust", "sign", bundle)
+    pin(site, acme, bundle)
+    before = state.read_bytes()
+    site("import", bundle)
+    after = state.read_bytes()
+    state.write_bytes(before)  # as it is when the import's record was the last write
+    site("import", bundle)
+    assert state.read_bytes() == after
+
+
+def test_stale_signatures_are_taken_on_the_record_or_made_anew(
+    acme: Any, site: Any, make_bundle: Make
+) -> None:
+    bundle, settings = make_bundle(), acme.publisher / "settings.json"
+    days = json.loads(settings.read_bytes())
+    settings.write_text(json.dumps({**days, "days": {**days["days"], "timestamp": 0}}))
+    acme("trust", "sign", bundle)
+    pin(site, acme, bundle)
+    error = site.refuses("BAS-4020", "import", bundle)
+    assert "timestamp" in error["message"]
+    assert "--accept-stale" in error["hint"]
+    result = site("import", bundle, "--accept-stale", "no courier before March")["result"]
+    assert "no courier before March" in result["trust"]["statement"]
+    assert record(site)["overrides"] == [{"what": "stale", "reason": "no courier before March"}]
+    settings.write_text(json.dumps(days))
+    before = (bundle / "bundle.json").stat().st_mtime_ns
+    acme("trust", "sign", bundle)
+    assert (bundle / "bundle.json").stat().st_mtime_ns == before
+    site("import", bundle)
+    assert record(site)["overrides"] == []
+
+
 def test_a_stranger_in_the_metadata_folder_is_refused(
     acme: Any, site: Any, make_bundle: Make
 ) -> None:
