@@ -21,7 +21,7 @@ from bastide.progress import Progress, Task
 from bastide.schema.artifact import Manifest
 from bastide.store.damage import bad_ranges, describe_ranges
 from bastide.store.delta import blob_sources, rebuilt_blobs, refuse_failed_rebuilds
-from bastide.store.inspection import Inspect, inspect_artifacts
+from bastide.store.inspection import Inspect, inspect_artifacts, inspect_quickly
 from bastide.store.local import Store
 from bastide.store.opening import Blob, OpenBundle, PatchFile, damage, incomplete, open_bundle
 from bastide.store.pipeline import Pipeline
@@ -49,7 +49,7 @@ class ImportOptions:
     """
 
     recheck: bool = False
-    inspect: Inspect = inspect_artifacts
+    inspect: Inspect = inspect_quickly
     licences: LicenceGate | None = None
     ask: Ask = nobody
 

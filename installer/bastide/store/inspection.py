@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from bastide.errors import ConfigError, Problem
@@ -29,7 +30,18 @@ Inspect = Callable[[Manifest, BlobPath], list[Problem]]
 THREADS = min(4, os.cpu_count() or 1)  # the libraries in wheels are unpacked outside the GIL
 
 
-def inspect_artifacts(manifest: Manifest, blob: BlobPath) -> list[Problem]:
+def inspect_quickly(manifest: Manifest, blob: BlobPath) -> list[Problem]:
+    """Return the same as `inspect_artifacts`, for an import, which should take no longer for it.
+
+    Of libraries above 8 MiB inside wheels only the machine is looked at, not the C library that
+    they need: the builder has looked, and `bastide bundle verify` does.
+    """
+    return inspect_artifacts(manifest, blob, thorough=False)
+
+
+def inspect_artifacts(
+    manifest: Manifest, blob: BlobPath, *, thorough: bool = True
+) -> list[Problem]:
     """Return what in a bundle's artifacts contradicts its manifest, its cards or its target.
 
     Models are compared with their cards, wheels, binaries and OS packages with the target, and the
@@ -39,6 +51,7 @@ def inspect_artifacts(manifest: Manifest, blob: BlobPath) -> list[Problem]:
     Args:
         manifest: The bundle's artifacts.
         blob: Returns where the verified bytes of a digest lie.
+        thorough: Whether to look into large libraries as well.
     """
     listed = {a.filename: a for a in manifest.of_kind(ArtifactKind.CATALOGUE)}
     problems = [
@@ -51,7 +64,7 @@ def inspect_artifacts(manifest: Manifest, blob: BlobPath) -> list[Problem]:
     try:
         content = blob(listed["target.yaml"].sha256).read_bytes()
         target = parse_yaml(content, Target, where="target.yaml")
-        return problems + _inspect_platform(manifest, target, blob)
+        return problems + _inspect_platform(manifest, target, blob, thorough=thorough)
     except ConfigError as error:
         return problems + [replace(problem, code=CATALOGUE) for problem in error.problems]
     except OSError as error:
@@ -84,12 +97,15 @@ class _Looked:
     control: Mapping[str, str]
 
 
-def _inspect_platform(manifest: Manifest, target: Target, blob: BlobPath) -> list[Problem]:
+def _inspect_platform(
+    manifest: Manifest, target: Target, blob: BlobPath, *, thorough: bool
+) -> list[Problem]:
     kinds = (ArtifactKind.WHEEL, ArtifactKind.BINARY, ArtifactKind.OS_PACKAGE)
     artifacts = [a for a in manifest.artifacts if a.kind in kinds]
     artifacts.sort(key=lambda artifact: -artifact.size)  # the longest first, for even threads
     with ThreadPoolExecutor(max_workers=THREADS) as pool:
-        looked = list(pool.map(lambda a: _look(a, target, blob(a.sha256)), artifacts))
+        look = partial(_look, target=target, blob=blob, thorough=thorough)
+        looked = list(pool.map(look, artifacts))
     problems = [problem for one in looked for problem in one.problems]
     controls = {
         artifact.name: one.control
@@ -101,10 +117,11 @@ def _inspect_platform(manifest: Manifest, target: Target, blob: BlobPath) -> lis
     return sorted(problems, key=lambda problem: problem.where)
 
 
-def _look(artifact: Artifact, target: Target, path: Path) -> _Looked:
+def _look(artifact: Artifact, target: Target, blob: BlobPath, *, thorough: bool) -> _Looked:
+    path = blob(artifact.sha256)
     try:
         if artifact.kind is ArtifactKind.WHEEL:
-            return _Looked(check_wheel(path, artifact, target), {})
+            return _Looked(check_wheel(path, artifact, target, thorough=thorough), {})
         if artifact.kind is ArtifactKind.OS_PACKAGE:
             return _Looked(*check_deb(path, artifact, target))
         with path.open("rb") as stream:

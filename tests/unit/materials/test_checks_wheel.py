@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bastide.errors import Problem
 from bastide.schema.artifact import Artifact, ArtifactKind
 from bastide.schema.target import Target
-from bastide.sources.checks.wheel import MAX_IN_MEMORY, check_wheel
+from bastide.sources.checks.wheel import MAX_IN_MEMORY, QUICK_LIMIT, check_wheel
 
 Make = Callable[..., Path]
 MakeArtifact = Callable[..., Artifact]
@@ -105,6 +105,30 @@ def test_large_libraries_are_read_without_holding_them(
     (problem,) = check(make_wheel(tmp_path, {"demo_pkg/_x.so": large, "demo_pkg/data": noise}))
     assert problem.code == "BAS-3163"
     assert "aarch64" in problem.what
+
+
+def test_a_quick_look_at_a_large_library_sees_its_machine(
+    make_wheel: Make,
+    make_artifact: MakeArtifact,
+    target: Target,
+    library: bytes,
+    tmp_path: Path,
+) -> None:
+    number = library.index(b"GLIBC_2.")
+    end = library.index(b"\0", number)
+    newest = b"GLIBC_2.99"[: end - number].ljust(end - number, b"9")
+    newer = library.replace(library[number:end], newest)
+    noise = random.Random(1).randbytes(1 << 20)  # noqa: S311
+    for content, thorough, found in (
+        (newer, True, ["BAS-3163"]),
+        (newer, False, []),
+        (newer[:18] + struct.pack("<H", 183) + newer[20:], False, ["BAS-3163"]),
+    ):
+        path = make_wheel(
+            tmp_path, {"demo_pkg/_x.so": content + bytes(QUICK_LIMIT), "demo_pkg/data": noise}
+        )
+        artifact = make_artifact(path, ArtifactKind.WHEEL, "demo-pkg", "1.0")
+        assert codes(check_wheel(path, artifact, target, thorough=thorough)) == found
 
 
 def rewrite(path: Path, change: Callable[[zipfile.ZipFile], None]) -> Path:

@@ -70,11 +70,12 @@ def glibc_of(version: str) -> tuple[int, int] | None:
     return int(parts[0][:6]), int(parts[1][:6])
 
 
-def read_elf(stream: IO[bytes]) -> ElfFile | None:
+def read_elf(stream: IO[bytes], *, tables: bool = True) -> ElfFile | None:
     """Return what the ELF file in ``stream`` needs; None if it is no ELF file.
 
     Args:
         stream: The file from its start; must be able to seek.
+        tables: Whether to read the versions that it needs; else only its first 64 bytes are read.
 
     Raises:
         ElfError: Its tables make no sense.
@@ -87,8 +88,8 @@ def read_elf(stream: IO[bytes]) -> ElfFile | None:
         raise ElfError("its header is cut off or of an unknown class")
     reader = _Reader(stream, wide=head[4] == 2, order="<" if head[5] == 1 else ">")
     (machine,) = struct.unpack_from(f"{reader.order}H", head, 18)
-    segments = reader.segments(head)
-    return ElfFile(machine, 64 if reader.wide else 32, head[5] == 1, reader.versions(segments))
+    versions = reader.versions(reader.segments(head)) if tables else ()
+    return ElfFile(machine, 64 if reader.wide else 32, head[5] == 1, versions)
 
 
 class _Reader:

@@ -45,6 +45,8 @@ MAX_TEXT = 32 << 20  # METADATA, WHEEL and RECORD are read whole
 # Libraries up to this size are unpacked into memory, once: patched ones have their tables at their
 # end, and going back in a packed file means to unpack it again. Larger ones are read as they are.
 MAX_IN_MEMORY = 32 << 20
+# To reach the tables of a larger library, megabytes must be unpacked: not where time counts.
+QUICK_LIMIT = 8 << 20
 OTHER_WHEEL = "pin another version or build of it in the release"
 
 _TAIL = 22 + 65_535  # end of central directory with the longest comment
@@ -63,13 +65,27 @@ class _WheelError(Exception):
         self.what = what
 
 
-def check_wheel(path: Path, artifact: Artifact, target: Target) -> list[Problem]:
-    """Return where the wheel at ``path`` is not what ``artifact`` says, or not for ``target``."""
+def check_wheel(
+    path: Path, artifact: Artifact, target: Target, *, thorough: bool = True
+) -> list[Problem]:
+    """Return where the wheel at ``path`` is not what ``artifact`` says, or not for ``target``.
+
+    Args:
+        path: The wheel.
+        artifact: What it should be.
+        target: What it should be for.
+        thorough: Whether libraries of more than 8 MiB, too, are read for the C library that they
+            need; otherwise only their machine is looked at.
+    """
     try:
         _require_small_directory(path)
         with zipfile.ZipFile(path) as archive:
             _require_honest(archive, path.stat().st_size)
-            return [*_identity(archive, artifact, target), *_programs(archive, artifact, target)]
+            quick_above = MAX_UNPACKED if thorough else QUICK_LIMIT
+            return [
+                *_identity(archive, artifact, target),
+                *_programs(archive, artifact, target, quick_above),
+            ]
     except _WheelError as refused:
         return [finding(artifact, refused.code, refused.what)]
     except OSError as error:
@@ -202,10 +218,17 @@ def _read(archive: zipfile.ZipFile, name: str) -> bytes:
 
 
 # --- programs and libraries ------------------------------------------------------------------
-def _programs(archive: zipfile.ZipFile, artifact: Artifact, target: Target) -> list[Problem]:
+def _programs(
+    archive: zipfile.ZipFile, artifact: Artifact, target: Target, quick_above: int
+) -> list[Problem]:
     problems: list[Problem] = []
     for info in archive.infolist():
-        if _may_be_elf(info):
+        if not _may_be_elf(info):
+            continue
+        if info.file_size > quick_above:
+            with archive.open(info) as stream:
+                problems += check_stream(stream, info.filename, artifact, target, tables=False)
+        else:
             with _seekable(archive, info) as stream:
                 problems += check_stream(stream, info.filename, artifact, target)
     return problems
@@ -232,7 +255,7 @@ def _may_be_elf(info: zipfile.ZipInfo) -> bool:
 
 
 def check_stream(
-    stream: IO[bytes], inside: str, artifact: Artifact, target: Target
+    stream: IO[bytes], inside: str, artifact: Artifact, target: Target, *, tables: bool = True
 ) -> list[Problem]:
     """Return where the ELF file in ``stream`` does not fit ``target``; nothing if it is none.
 
@@ -241,10 +264,11 @@ def check_stream(
         inside: Its path inside the artifact, empty if it is the artifact.
         artifact: What it belongs to.
         target: What it should run on.
+        tables: Whether to look at the C library that it needs, beside its machine.
     """
     prefix = f"{inside}: " if inside else ""
     try:
-        found = read_elf(stream)
+        found = read_elf(stream, tables=tables)
     except ElfError as error:
         return [finding(artifact, ELF, f"{prefix}not a usable ELF file: {error}")]
     wrong = found and _unfit(found, target)
