@@ -136,10 +136,14 @@ def judge(bench: Bench, folder: Path, medium: Medium) -> tuple[str, str]:
 
 
 def _success(bench: Bench, folder: Path, medium: Medium, result: ImportResult) -> tuple[str, str]:
-    if fingerprint(folder) == fingerprint(medium.folder):
+    now, genuine = fingerprint(folder), fingerprint(medium.folder)
+    if now == genuine:
         return "no difference", ""
     if result.repairs or not bench.verify(folder):
         return "mended", ""
+    lost = {path.partition("/")[0] for path in genuine if path not in now}
+    if now == {path: is_ for path, is_ in genuine.items() if path.partition("/")[0] not in lost}:
+        return "no difference", ""  # a whole parity volume is not there, and was not wanted
     return "accepted", "a changed medium came in without a word"
 
 

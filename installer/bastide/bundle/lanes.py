@@ -44,7 +44,7 @@ class PayloadFile:
             if inside == 0:
                 self._next()
             piece = view[: min(len(view), VOLUME_FILE_SIZE - inside)]
-            if piece == ZEROS[: len(piece)]:
+            if _is_zero(piece):
                 os.ftruncate(self._descriptor, inside + len(piece))
             else:
                 _write_all(self._descriptor, piece, inside)
@@ -62,6 +62,11 @@ class PayloadFile:
         self.close()
         path = self._folder / volume_file(self._position // VOLUME_FILE_SIZE)
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+
+
+def _is_zero(view: memoryview) -> bool:
+    # A memoryview compares byte by byte, many times slower than bytes do.
+    return view[0] == view[-1] == 0 and bytes(view) == ZEROS[: len(view)]
 
 
 def _write_all(descriptor: int, view: memoryview, offset: int) -> None:
