@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tarfile
 import zipfile
 import zlib
@@ -54,7 +55,8 @@ def join_members(parts: Sequence[tuple[Path, str]], cache: Cache) -> tuple[str, 
     Raises:
         BundleError: An archive is damaged or has no such member.
     """
-    return cache.put_stream(_Chain(iter(parts)))  # type: ignore[arg-type]
+    with contextlib.closing(_Chain(iter(parts))) as chain:
+        return cache.put_stream(chain)  # type: ignore[arg-type]
 
 
 class _Chain:
@@ -62,6 +64,7 @@ class _Chain:
 
     def __init__(self, parts: Iterator[tuple[Path, str]]) -> None:
         self._parts = parts
+        self._archive: zipfile.ZipFile | None = None
         self._open: IO[bytes] | None = None
         self._where = Path()
 
@@ -78,13 +81,19 @@ class _Chain:
                 raise _unreadable(self._where, error) from error
             if block:
                 return block
-            self._open.close()
-            self._open = None
+            self.close()
+
+    def close(self) -> None:
+        for each in (self._open, self._archive):
+            if each is not None:
+                each.close()
+        self._open = self._archive = None
 
     def _next(self, archive: Path, path: str) -> IO[bytes]:
         self._where = archive
         try:
-            return zipfile.ZipFile(archive).open(path)
+            self._archive = zipfile.ZipFile(archive)
+            return self._archive.open(path)
         except KeyError as error:
             raise _absent(archive, path) from error
         except (zipfile.BadZipFile, OSError, ValueError) as error:

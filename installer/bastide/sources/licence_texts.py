@@ -7,6 +7,7 @@ package's.
 
 from __future__ import annotations
 
+import lzma
 import re
 import tarfile
 import zipfile
@@ -20,6 +21,7 @@ from bastide.sources.checks.deb import DebError, data_archive
 
 MAX_TEXT = 4 << 20  # bytes of one licence text; torch's has some 400 kB
 UNKNOWN = "unknown"
+_BROKEN = (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, ValueError, OverflowError)
 _NAMES = re.compile(r"^(licen[cs]e|copying|notice|copyright|authors)", re.IGNORECASE)
 _COMMON = re.compile(r"/usr/share/common-licenses/([A-Za-z]+(?:-[0-9]+(?:\.[0-9]+)*)?)")
 
@@ -140,7 +142,7 @@ def deb_copyright(path: Path, package: str) -> DebCopyright:
                     stream = archive.extractfile(entry)
                     content = stream.read() if stream else b""
                     return DebCopyright(content.decode(errors="replace"), place)
-    except (tarfile.TarError, EOFError, ValueError, zlib.error) as error:
+    except _BROKEN as error:
         raise DebError(f"its files cannot be listed: {error}") from error
     return DebCopyright(None, place)
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bastide import resources
 from bastide.bundle.notices import make_notices
@@ -12,6 +15,7 @@ from bastide.errors import BundleError
 from bastide.schema.artifact import Artifact, ArtifactKind, Manifest
 from bastide.schema.loading import parse_yaml
 from bastide.schema.model_card import ModelCard
+from bastide.sources.checks.deb import DebError
 from bastide.sources.licence_texts import copyright_names, deb_copyright, wheel_licence, wheel_texts
 
 Make = Callable[..., Path]
@@ -142,3 +146,17 @@ def test_licences_by_reference() -> None:
     text = "See /usr/share/common-licenses/GPL-3 and `/usr/share/common-licenses/LGPL-2.1'."
     assert copyright_names(text) == "(GPL-3 by reference) AND (LGPL-2.1 by reference)"
     assert copyright_names("nothing said") == "unknown"
+
+
+@given(st.data())
+def test_mutated_debs_are_refused_or_read(
+    make_deb: Make, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    files = {"./usr/share/doc/demo/copyright": b"text of a licence\n" * 50}
+    path = make_deb(tmp_path_factory.mktemp("deb"), files=files)
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(content)
+    with contextlib.suppress(DebError):
+        deb_copyright(path, "demo")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bastide.errors import BundleError
-from bastide.sources.archive import member, sdist_member, unpack_flat_zip, zip_member
+from bastide.sources.archive import join_members, member, sdist_member, unpack_flat_zip, zip_member
 from bastide.sources.cache import Cache
 
 
@@ -70,3 +70,30 @@ def test_members_that_lead_outside_are_refused(name: str, tmp_path: Path) -> Non
     with pytest.raises(BundleError, match="holds the path"):
         unpack_flat_zip(path, tmp_path / "out")
     assert not (tmp_path / "evil").exists()
+
+
+def zip_of(path: Path, name: str, content: bytes) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, content)
+    return path
+
+
+def test_parts_are_joined_in_their_order(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    pieces = [bytes([n]) * (1_500_000 + n) for n in range(4)]
+    parts = [(zip_of(tmp_path / f"{n}.whl", "p", c), "p") for n, c in enumerate(pieces)]
+    digest, size = join_members(parts, cache)
+    assert cache.path(digest).read_bytes() == b"".join(pieces)
+    assert size == sum(map(len, pieces))
+
+
+def test_a_missing_or_damaged_part_is_named(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    whole = zip_of(tmp_path / "a.whl", "p", b"x" * 100)
+    with pytest.raises(BundleError, match=r"a\.whl has no file q"):
+        join_members([(whole, "p"), (whole, "q")], cache)
+    damaged = tmp_path / "b.whl"
+    damaged.write_bytes(whole.read_bytes().replace(b"PK\x01\x02", b"PK\x01\x09"))
+    with pytest.raises(BundleError, match=r"b\.whl is not a readable zip"):
+        join_members([(whole, "p"), (damaged, "p")], cache)
+    assert not list((tmp_path / "cache" / "partial").glob("in.*"))
