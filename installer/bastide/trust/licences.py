@@ -173,6 +173,9 @@ class LicenceGate:
             return Problem(subject.name, what, "take it out of the release", DENIED)
         names = " and ".join(repr(r.licence) for r in verdict.reasons if r.decision is Decision.ASK)
         hint = f"have somebody read and accept the terms of {printable(names)}, on record"
+        if subject.use is ArtifactKind.MODEL:
+            model = printable(subject.name.split()[1] if " " in subject.name else subject.name)
+            hint += f": bastide models accept {model} --by WHO --reason WHY"
         return Problem(subject.name, what, hint, NOT_ACCEPTED)
 
 
