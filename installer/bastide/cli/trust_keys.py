@@ -83,7 +83,7 @@ def _show_key(result: NewKey) -> None:
 def _thresholds(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, int]:
     found = {}
     for value in values:
-        role, _, number = value.partition("=")
+        role, number = value.partition("=")[::2]
         if role not in ROLE_NAMES or not number.isascii() or not number.isdigit() or number == "0":
             raise click.BadParameter(
                 f"{value!r} is not like root=2; roles: {', '.join(ROLE_NAMES)}"
@@ -168,8 +168,9 @@ def add_key(  # noqa: PLR0913, PLR0917 - each is an option
     def change(root: Root) -> None:
         from bastide.trust.rootkeys import set_thresholds  # noqa: PLC0415 - loads tuf
 
-        for role in roles if key is not None else ():
-            root.add_key(key, role)
+        for role in roles:
+            if key is not None:
+                root.add_key(key, role)
         set_thresholds(root, thresholds)
 
     return _amend(publisher, change, secret)

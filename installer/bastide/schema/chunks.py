@@ -6,13 +6,13 @@ and repaired alone, and one medium of several is checked by itself.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
 from bastide.schema.base import Sha256, Size, Value
 
-CHUNK = 4 * 2**20  # bytes
+CHUNK: Final = 4194304  # bytes: 4 MiB
 
 
 class BlobChunks(Value):

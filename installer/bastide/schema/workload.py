@@ -155,9 +155,10 @@ class Scenario(Value):
 
     @model_validator(mode="after")
     def _names_once(self) -> Scenario:
+        lines = [each.name for each in self.batches] + [each.name for each in self.users]
         for what, names in (
             ("option", [each.name for each in self.options]),
-            ("line", [each.name for each in (*self.batches, *self.users)]),
+            ("line", lines),
         ):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:

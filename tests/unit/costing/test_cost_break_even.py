@@ -22,7 +22,7 @@ def slope(variable: int, fixed: int = 0) -> Slope:
 
 def test_one_server_pays_from_where_the_service_costs_as_much() -> None:
     found = break_even(stairs(), slope(20), TOKENS)
-    assert (found.first, found.servers, found.tokens) == (5, 1, 5000)
+    assert (found.first, found.servers, found.tokens) == (Decimal(5), 1, Decimal(5000))
 
 
 def test_a_second_server_can_make_it_dear_again_for_a_while() -> None:
@@ -40,7 +40,7 @@ def test_a_service_that_is_cheaper_than_a_full_server_always_wins() -> None:
 
 def test_two_servers_at_least() -> None:
     found = break_even(stairs(minimum=2), slope(20), TOKENS)
-    assert (found.first, found.servers) == (10, 2)
+    assert (found.first, found.servers) == (Decimal(10), 2)
 
 
 def test_own_servers_pay_at_once_if_the_service_has_a_high_base_fee() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +22,7 @@ from bastide.schema.suite import Expectation
 EXPECTATION: TypeAdapter[Expectation] = TypeAdapter(Expectation)
 
 
-def good(expect: dict[str, object], answer: str, similarity: float | None = None) -> bool | None:
+def good(expect: Mapping[str, object], answer: str, similarity: float | None = None) -> bool | None:
     return judge(EXPECTATION.validate_python(expect), answer, similarity).good
 
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 
@@ -57,14 +58,13 @@ def opened(listed: Manifest) -> OpenBundle:
     lock = Lock(release="starter-1", target="t", entries=entries)
     root = BundleRoot(release="starter-1", target="t", documents=(), blobs=3, blob_bytes=123)
     trust = Trust(scheme="test", signed=True, statement="signed by <b>somebody</b>")
-    return OpenBundle(
-        **{
-            **dict.fromkeys(OpenBundle.__dataclass_fields__),
-            "verified": VerifiedRoot(root, root.digest(), trust),
-            "documents": {"lock.json": lock.canonical(), "bundle.json": b"{}"},
-            "manifest": listed,
-        }
-    )
+    given: dict[str, Any] = {
+        **dict.fromkeys(OpenBundle.__dataclass_fields__),
+        "verified": VerifiedRoot(root, root.digest(), trust),
+        "documents": {"lock.json": lock.canonical(), "bundle.json": b"{}"},
+        "manifest": listed,
+    }
+    return OpenBundle(**given)
 
 
 @pytest.fixture
