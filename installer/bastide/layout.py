@@ -21,6 +21,8 @@ def metadata_path(role: str, version: int) -> str:
     Only the timestamp has no version in its name: it is where a reader begins.
     """
     return TIMESTAMP if role == "timestamp" else f"{BUNDLE_METADATA}/{version}.{role}.json"
+
+
 BUNDLE_CHUNKS = "chunks.json"
 BUNDLE_SBOM = "sbom.cdx.json"
 BUNDLE_NOTICES = "NOTICES.txt"
