@@ -32,12 +32,9 @@ from pyfastcdc import FastCDC
 from bastide import resources
 from bastide.bundle.catalogue import Catalogue
 from bastide.bundle.delta import WORTH
-from bastide.bundle.delta_encode import encode_patch
 from bastide.layout import blob_path, cache_directory
 from bastide.schema.model_card import IndexSource
 from bastide.sources.convert import bert_gguf
-from bastide.store.patch import HEAD
-from bastide.store.patched import PatchedSource
 
 SMOLLM = "smollm2-135m-instruct-q4_1"
 MINILM = "all-minilm-l6-v2-q8_0"
@@ -70,10 +67,7 @@ def main() -> int:
     parser.add_argument("--work", type=Path)
     parser.add_argument("--only", default="")
     parser.add_argument("--large", type=float, metavar="GB", help="a made-up file of this size")
-    parser.add_argument("--child", nargs=4, metavar=("VERB", "BASE", "NEW", "PATCH"))
     options = parser.parse_args()
-    if options.child:
-        return child(options.child[0], *(Path(each) for each in options.child[1:]))
     work = options.work or Path(tempfile.mkdtemp(prefix="bastide-delta-"))
     work.mkdir(parents=True, exist_ok=True)
     print("| change | method | bytes | of the file | make | use | memory: make, use |")
@@ -142,31 +136,35 @@ def run(*command: str | Path) -> Cost:
     return Cost(float(seconds), int(peak))
 
 
+ENCODE = """
+import sys
+from pathlib import Path
+from bastide.bundle.delta_encode import encode_patch
+with open(sys.argv[3], "wb+") as out:
+    if encode_patch(Path(sys.argv[1]), Path(sys.argv[2]), out, limit=int(sys.argv[4])) is None:
+        out.truncate(0)
+"""
+DECODE = """
+import sys
+from pathlib import Path
+from bastide.store.patched import PatchedSource
+base, patch, view = Path(sys.argv[1]), Path(sys.argv[3]), memoryview(bytearray(2**20))
+with PatchedSource(base, patch, int(sys.argv[4])).open() as reader, open(sys.argv[2], "wb") as out:
+    while count := reader.read_into(out.tell(), view):
+        out.write(view[:count])
+"""
+
+
 def ours(case: Case, place: Path) -> Result:
     """Bastide's own patch."""
     patch, out = place / "patch", place / "out"
-    make = run(sys.executable, __file__, "--child", "encode", case.base, case.new, patch)
-    if not patch.exists():
+    limit = int(WORTH * case.new.stat().st_size)
+    make = run(sys.executable, "-c", ENCODE, case.base, case.new, patch, str(limit))
+    if not patch.stat().st_size:
         return None, make, None
-    use = run(sys.executable, __file__, "--child", "decode", case.base, out, patch)
+    use = run(sys.executable, "-c", DECODE, case.base, out, patch, str(case.new.stat().st_size))
     same(case, out)
     return patch.stat().st_size, make, use
-
-
-def child(verb: str, base: Path, new: Path, patch: Path) -> int:
-    """Encode or decode in a process of its own, so that its memory can be measured."""
-    if verb == "encode":
-        with patch.open("wb+") as out:
-            encoded = encode_patch(base, new, out, limit=int(WORTH * new.stat().st_size))
-        if encoded is None:
-            patch.unlink()
-        return 0
-    size = HEAD.unpack(patch.read_bytes()[: HEAD.size])[2]
-    view = memoryview(bytearray(2**20))
-    with PatchedSource(base, patch, size).open() as reader, new.open("wb") as out:
-        while count := reader.read_into(out.tell(), view):
-            out.write(view[:count])
-    return 0
 
 
 def zstd_patch(case: Case, place: Path) -> Result:
