@@ -114,3 +114,18 @@ def test_pin_refuses_a_name_that_is_none(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "BAS-2033" in result.stderr
     assert not (tmp_path / "c").exists()
+
+
+def test_compare_with_a_suite_says_which_model_has_no_file_to_ask() -> None:
+    models = ["smollm2-135m-instruct", "gemma-3-270m-it"]
+    done = CliRunner().invoke(main, ["models", "compare", *models[::-1], "--suite", "handbook"])
+    assert done.exit_code == 2
+    assert "BAS-2057" in done.stderr
+    assert "gemma-3-270m-it" in done.stderr
+
+
+def test_compare_with_an_unknown_suite_says_what_there_is() -> None:
+    models = ["smollm2-135m-instruct", "gemma-3-270m-it"]
+    done = CliRunner().invoke(main, ["models", "compare", *models, "--suite", "handbok"])
+    assert done.exit_code == 2
+    assert "handbook" in done.stderr
