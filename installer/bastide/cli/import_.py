@@ -11,6 +11,7 @@ from rich.table import Table
 
 from bastide.cli.licences import with_licences
 from bastide.cli.output import progress, reports, stdout
+from bastide.cli.recording import recorded
 from bastide.cli.trust_verify import Acceptance, import_verifier
 from bastide.cli.volumes import asker
 from bastide.errors import ConfigError
@@ -64,6 +65,11 @@ def _copied(result: ImportResult) -> str:
     return f"{', '.join(parts)}; {result.seconds:.1f} s{rate}"
 
 
+def _about(result: ImportResult) -> dict[str, str]:
+    about = {"bundle": result.bundle, "release": result.release, "trust": result.trust.statement}
+    return about | {"repaired": str(len(result.repairs))} if result.repairs else about
+
+
 @click.command("import")
 @click.argument(
     "folders",
@@ -95,6 +101,7 @@ def _copied(result: ImportResult) -> str:
     help="Read again what the store has already, and replace what is damaged.",
 )
 @reports(show)
+@recorded("import", _about)
 @with_licences
 def command(
     folders: tuple[Path, ...],

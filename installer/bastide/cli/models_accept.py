@@ -14,6 +14,7 @@ from bastide.advice.words import words
 from bastide.bundle.catalogue import Catalogue
 from bastide.cli.models import catalogue_option, model_argument
 from bastide.cli.output import reports, stdout
+from bastide.cli.recording import recorded
 from bastide.errors import ConfigError
 from bastide.layout import Home
 from bastide.schema.model_card import CatalogueCard
@@ -76,6 +77,7 @@ def _conditions(card: CatalogueCard) -> dict[str, str]:
               "it.")  # fmt: skip
 @catalogue_option
 @reports(_view)
+@recorded("models accept", lambda result: {"licence": result.acceptance.licence})
 def command(
     model: str, by: str, reason: str, terms: Path | None, catalogue: Path | None
 ) -> Accepted:

@@ -11,6 +11,7 @@ import click
 from rich.table import Table
 
 from bastide.cli.output import reports, stdout
+from bastide.cli.recording import recorded
 from bastide.errors import BundleError, ConfigError
 from bastide.host.files import write_atomic
 from bastide.layout import Home, SiteFolder
@@ -142,6 +143,7 @@ def command() -> None:
               help="Folder that holds site.yaml, for the site's name; a site without one is "
               "'unnamed'.")  # fmt: skip
 @reports(show)
+@recorded("receipt export", lambda result: {"site": result.site})
 def export_command(out: Path, qr: Path | None, site_dir: Path) -> ReceiptView:
     """Write what the store holds, signed with this site's own receipt key.
 

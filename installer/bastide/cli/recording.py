@@ -54,8 +54,15 @@ def recorded(
 
 
 def _start(path: Path, operation: str, given: Mapping[str, Any]) -> dict[str, str]:
-    folders = {name: value for name, value in given.items() if isinstance(value, Path)}
-    details = {name.removesuffix("_dir"): str(path.absolute()) for name, path in folders.items()}
+    paths = {
+        name.removesuffix("_dir"): value if isinstance(value, tuple) else (value,)
+        for name, value in given.items()
+    }
+    details = {
+        name: ", ".join(str(path.absolute()) for path in found)
+        for name, found in paths.items()
+        if found and all(isinstance(path, Path) for path in found)
+    }
     append(path, operation, "started", details)
     return details
 

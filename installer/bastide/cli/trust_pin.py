@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from bastide.cli.output import reports, stdout
+from bastide.cli.recording import recorded
 from bastide.cli.trust_context import reader
 from bastide.errors import TrustError
 from bastide.host.lock import exclusive_lock
@@ -53,6 +54,7 @@ def _show(result: Pinned) -> None:
 @click.option("--replace", metavar="REASON",
               help="Trust this root instead of the one so far; the reason is kept.")  # fmt: skip
 @reports(_show)
+@recorded("trust pin", lambda result: {"root": str(result.root), "digest": result.fingerprint})
 def pin(bundle: Path, fingerprint: str | None, replace: str | None) -> Pinned:
     """Trust the publisher of the bundle in DIR, once, by the root's fingerprint.
 
