@@ -214,7 +214,7 @@ def test_commands_build_list_and_verify(tmp_path: Path, monkeypatch: pytest.Monk
     assert built.exit_code == 0, built.output
     digest = json.loads(built.stdout)["result"]["digest"]
     listed = run.invoke(main, ["bundle", "inspect", out, "--json"])
-    groups = json.loads(listed.stdout)["result"]["groups"]
+    groups = json.loads(listed.stdout)["result"]["contents"]["groups"]
     names = {each["artifact"]["name"] for group in groups for each in group["items"]}
     assert names == {"inner", "plain", "text", "same-bytes"}
     unsigned = run.invoke(main, ["bundle", "verify", out])

@@ -63,7 +63,7 @@ def test_the_qr_code_as_svg_is_drawn(home: Path, tmp_path: Path) -> None:
 def test_another_kind_of_image_is_refused(home: Path) -> None:
     answer = run("receipt", "export", "--out", "r.json", "--qr", "r.jpg")
     assert answer["exit"] == 2
-    assert not home.exists(), "nothing was made"
+    assert [path.name for path in home.iterdir()] == ["ledger.jsonl"], "no key was made"
 
 
 def test_a_folder_that_cannot_be_written_is_said_so(home: Path) -> None:
