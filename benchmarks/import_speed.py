@@ -93,7 +93,7 @@ def make_bundle(folder: Path, sizes: list[int], write: Callable[[Path, int], Dig
                 size=size,
                 sha256=digest,
                 platform="any",
-                licence="none",
+                licence="Apache-2.0",
                 components=(Component.LLM,),
                 source="generated",
             )
