@@ -23,7 +23,7 @@ from bastide.sizing.subject import Subject
 STEPS_A_LAYER = 20  # operations that a transformer layer is made of
 # How often a number of a layer's activations goes through the timed chain of norm, gate and sum:
 # norms, rotation, gate, residuals, conversion for the next product. Fitted to the three models of
-# docs/sizing.md, which all ask for 2.8 to 3.5.
+# docs/sizing.md: ADR 14 has the spread.
 ELEMENT_PASSES = 3
 
 
