@@ -98,6 +98,69 @@ def test_a_header_that_contradicts_its_card(
     assert all(problem.where == "tiny.gguf (tiny)" for problem in problems)
 
 
+def write_parts(path: Path, parts: dict[str, tuple[int, gguf.GGMLQuantizationType]]) -> Path:
+    """Write a Q4_K_M file of tensors with so many rows of 256 and such types."""
+    writer = gguf.GGUFWriter(str(path), "gemma3")
+    writer.add_context_length(512)
+    writer.add_embedding_length(256)
+    writer.add_block_count(2)
+    writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q4_K_M)
+    for name, (rows, kind) in parts.items():
+        size = gguf.quants.quant_shape_to_byte_shape((rows, 256), kind)
+        writer.add_tensor(name, np.zeros(size, dtype=np.uint8), raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def problems_of(path: Path, rows: int, **changes: object) -> list[str]:
+    card = make_card(
+        path,
+        task="chat",
+        architecture="gemma3",
+        quantisation="Q4_K_M",
+        parameters=rows * 256,
+        embedding_length=256,
+        **changes,
+    )
+    return [problem.what for problem in check_gguf(path, card)]
+
+
+Q4_K, Q5_0 = gguf.GGMLQuantizationType.Q4_K, gguf.GGMLQuantizationType.Q5_0
+Q8_0 = gguf.GGMLQuantizationType.Q8_0
+
+
+def test_a_finer_vocabulary_may_be_most_of_a_small_model(tmp_path: Path) -> None:
+    path = write_parts(
+        tmp_path / "tiny.gguf",
+        {"token_embd.weight": (90, Q8_0), "blk.0.ffn_up.weight": (10, Q4_K)},
+    )
+    assert problems_of(path, 100) == []
+
+
+def test_rows_that_a_block_does_not_divide_have_the_older_type(tmp_path: Path) -> None:
+    path = write_parts(tmp_path / "tiny.gguf", {"blk.0.ffn_up.weight": (10, Q5_0)})
+    assert problems_of(path, 10) == []
+
+
+def test_a_vocabulary_does_not_excuse_the_other_weights(tmp_path: Path) -> None:
+    path = write_parts(
+        tmp_path / "tiny.gguf",
+        {"token_embd.weight": (30, Q4_K), "blk.0.ffn_up.weight": (70, Q8_0)},
+    )
+    (problem,) = problems_of(path, 100)
+    assert "only 30% of the file's weights" in problem
+
+
+def test_another_number_of_layers_than_the_card_says(tmp_path: Path) -> None:
+    path = write_parts(tmp_path / "tiny.gguf", {"blk.0.ffn_up.weight": (10, Q4_K)})
+    shape = {"layers": 3, "heads": "unknown", "kv_heads": "unknown", "head_dim": "unknown"}
+    (problem,) = problems_of(path, 10, shape=shape)
+    assert problem == "gemma3.block_count: card 3, file 2"
+
+
 def test_a_truncated_file(model: Path, tmp_path: Path) -> None:
     short = tmp_path / "tiny.gguf"
     short.write_bytes(model.read_bytes()[:-3000])
