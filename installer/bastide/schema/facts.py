@@ -26,6 +26,37 @@ class Listener(Value):
     process: str = Field(default="", description="Process name, if known.")
 
 
+class Transition(Value):
+    """A switch of generations that has begun on a host and is neither kept nor undone yet."""
+
+    run: str = Field(description="The run that began it.")
+    before: int | None = Field(description="The generation that it leads away from.")
+    after: int = Field(description="The generation that it leads to.")
+    content: Sha256 = Field(description="Content digest of that generation.")
+    reverting: bool = Field(default=False, description="It is being undone: only that remains.")
+    snapshot: str = Field(default="", description="Id of the data snapshot taken in it, if any.")
+
+
+class GoodGeneration(Value):
+    """A generation that has passed its gates on a host."""
+
+    number: int
+    content: Sha256 = Field(description="Its content digest.")
+    since: str = Field(description="When it was marked good, by the host's clock, RFC 3339.")
+    run: str = Field(description="The run that marked it.")
+
+
+class DataSnapshot(Value):
+    """A snapshot of the vector DB's data that is kept on a host."""
+
+    id: str
+    generation: int | None = Field(description="The generation whose data it is.")
+    created: str = Field(description="When it was taken, by the host's clock, RFC 3339.")
+    creator: str = Field(description="Version of the service that wrote the data.")
+    size: Size
+    points: dict[str, int] = Field(description="Points by collection.")
+
+
 class HostFacts(Value):
     """One host, as it is now. The host agent prints this as JSON (``bastide_host.py facts``)."""
 
@@ -60,6 +91,16 @@ class HostFacts(Value):
     units: dict[str, str] = Field(description="Bastide's units: name → active state.")
     listeners: tuple[Listener, ...]
     unix_time: int | None = Field(default=None, description="The host's clock, in s since 1970.")
+    transition: Transition | None = Field(
+        default=None, description="The switch that is under way; None if there is none."
+    )
+    good: tuple[GoodGeneration, ...] = Field(
+        default=(), description="Generations that passed their gates, oldest first."
+    )
+    snapshots: tuple[DataSnapshot, ...] = Field(
+        default=(), description="Snapshots of the vector DB's data, oldest first."
+    )
+    data_bytes: Size = Field(default=0, description="Size of the vector DB's data on disk.")
 
 
 class UnreachableHost(Value):

@@ -6,8 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
+from bastide.schema.artifact import Component
 from bastide.schema.base import Name, Sha256, Size, Value
-from bastide.schema.site import Group
+from bastide.schema.release import Gate
+from bastide.schema.site import Group, Port
 
 
 class Pull(Value):
@@ -43,6 +45,63 @@ class UnitChange(Value):
     action: Literal["start", "restart", "stop"]
 
 
+class UserChange(Value):
+    """A system user that a service runs as."""
+
+    name: str
+    action: Literal["create", "remove"]
+
+
+class PortChange(Value):
+    """A TCP port that a service begins or ceases to listen on."""
+
+    port: Port
+    address: str
+    unit: str
+    action: Literal["open", "close"]
+
+
+class FirewallChange(Value):
+    """A rule of the host's packet filter."""
+
+    rule: str
+    action: Literal["add", "remove"]
+
+
+class ModelChange(Value):
+    """A model that the generation serves under a name."""
+
+    name: str
+    before: Sha256 | None
+    after: Sha256 | None
+
+
+class SecretChange(Value):
+    """A secret's file that will be written; its content shows only as a salted fingerprint."""
+
+    path: str
+    fingerprint: str = Field(description="The first 16 hex digits of HMAC-SHA-256 with the salt.")
+    action: Literal["create", "update"]
+
+
+class PathChange(Value):
+    """A path outside the generation that is created, changed or removed, with all below it."""
+
+    path: str = Field(description="Absolute path on the host.")
+    why: str = Field(description="What writes there, such as 'OS package haproxy'.")
+
+
+class DataStep(Value):
+    """What happens to stored data."""
+
+    kind: Literal["snapshot", "restore", "reembed", "format"]
+    what: str = Field(description="What is done, for the operator.")
+    bytes: Size = Field(default=0, description="Disk that it takes.")
+    reversible: bool = True
+    why: str = Field(default="", description="Why it cannot be undone, if it cannot.")
+    snapshot: str = Field(default="", description="Id of the snapshot to restore.")
+
+
 class HostPlan(Value):
     """What changes on one host."""
 
@@ -63,11 +122,31 @@ class HostPlan(Value):
     disk_needed: dict[str, Size] = Field(
         default={}, description="Bytes that will be used, by path of file system."
     )
+    users: tuple[UserChange, ...] = ()
+    ports: tuple[PortChange, ...] = ()
+    firewall: tuple[FirewallChange, ...] = ()
+    models: tuple[ModelChange, ...] = ()
+    secrets: tuple[SecretChange, ...] = ()
+    data: tuple[DataStep, ...] = ()
+    paths: tuple[PathChange, ...] = Field(
+        default=(), description="Everything outside the generation that is written."
+    )
+    interruption: dict[Component, int] = Field(
+        default={}, description="Seconds for which each component is expected not to answer."
+    )
+    collected: tuple[int, ...] = Field(
+        default=(), description="Earlier generations that are removed once this one is good."
+    )
+
+    @property
+    def reversible(self) -> bool:
+        """Whether a rollback brings everything back, data included."""
+        return all(step.reversible for step in self.data)
 
     @property
     def changes(self) -> int:
         """How many single changes this host sees."""
-        lists = (self.pulls, self.packages, self.files, self.units, self.drift)
+        lists = (self.pulls, self.packages, self.files, self.units, self.drift, self.data)
         return sum(len(each) for each in lists)
 
     @property
@@ -79,14 +158,35 @@ class HostPlan(Value):
 class Plan(Value):
     """The whole plan; ``digest()`` identifies it, and apply refuses it if its inputs changed."""
 
-    format: Literal["bastide.plan/1"] = "bastide.plan/1"
+    format: Literal["bastide.plan/2"] = "bastide.plan/2"
     site: Name
     release: str = Field(description="name-version of the release.")
+    coming_from: tuple[str, ...] = Field(
+        default=(), description="Releases that the hosts run now, name-version."
+    )
+    why_legal: str = Field(
+        default="", description="Why the release can be reached from there, for the operator."
+    )
     bundle: Sha256 = Field(description="Digest of the imported bundle it installs from.")
     site_digest: Sha256 = Field(description="Digest of site.yaml's content.")
     facts_digest: Sha256 = Field(description="Digest of the facts that decide (see planner).")
     created: str = Field(description="When it was made, RFC 3339; not part of staleness.")
+    canary: Name | None = Field(
+        default=None, description="The host that switches, and passes its gates, before the rest."
+    )
+    gates: tuple[Gate, ...] = Field(
+        default=(), description="Checks that must pass before the generations are marked good."
+    )
+    order: tuple[Component, ...] = Field(
+        default=(), description="In which order the components of a host restart."
+    )
+    salt: str = Field(default="", description="Of the secrets' fingerprints; new for each plan.")
     hosts: tuple[HostPlan, ...]
+
+    @property
+    def reversible(self) -> bool:
+        """Whether a rollback brings everything back, data included."""
+        return all(host.reversible for host in self.hosts)
 
     @property
     def changes(self) -> int:

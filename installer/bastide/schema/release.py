@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from bastide.schema.artifact import Component
 from bastide.schema.base import Name, Sha256, Value
@@ -73,25 +73,97 @@ class ComponentPins(Value):
 
 
 class Gate(StrEnum):
-    """Checks that can guard a generation."""
+    """Checks that a generation must pass before it is marked good."""
 
-    HEALTH = "health"
-    VERIFICATION = "verification"
+    HEALTH = "health"  # every service answers
+    VERIFICATION = "verification"  # the suite of `bastide verify`
+    EVALUATION = "evaluation"  # the release's golden questions, against the generation before
 
 
 class Hop(Value):
     """A way to this release that leads through another one."""
 
     start: ReleaseName = Field(description="The release that a site has.")
-    via: tuple[ReleaseName, ...] = Field(description="Releases to apply first, in order.")
+    via: tuple[ReleaseName, ...] = Field(
+        description="Releases to apply first, in order.", min_length=1
+    )
+
+
+class MigrationKind(StrEnum):
+    """What a data migration does."""
+
+    REEMBED = "reembed"  # vectors are made anew from the payload's text by the new model
+    FORMAT = "format"  # the service changes its own files when it opens them
+
+
+class MigrationReverse(StrEnum):
+    """How a rollback undoes a data migration."""
+
+    SNAPSHOT = "snapshot"  # the snapshot of the switch window is put back
+    KEPT = "kept"  # the old vectors were kept beside the new ones, and are served again
+    IRREVERSIBLE = "irreversible"
 
 
 class DataMigration(Value):
     """A change of stored data that comes with this release."""
 
     component: Component = Field(description="Whose data changes.")
+    kind: MigrationKind = Field(description="What is done.")
     what: str = Field(description="What changes, for the operator.")
-    reversible: bool = Field(description="Whether a rollback can undo it without the snapshot.")
+    reverse: MigrationReverse = Field(description="How a rollback undoes it.")
+    why: str = Field(default="", description="Why it cannot be undone, if it cannot.")
+
+    @model_validator(mode="after")
+    def _irreversible_says_why(self) -> Self:
+        if self.reverse is MigrationReverse.IRREVERSIBLE and not self.why:
+            raise ValueError('an irreversible migration should say "why"')
+        return self
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class EvaluationFloors(Value):
+    """What the new generation must reach, whatever the old one did; none: not asked for."""
+
+    answers: Share | None = Field(default=None, description="Share of good answers.")
+    refusals: Share | None = Field(
+        default=None, description="Share of questions that it rightly says it cannot answer."
+    )
+    hit_rate: Share | None = Field(
+        default=None, description="Share of questions whose passage is among the first few."
+    )
+    mean_reciprocal_rank: Share | None = Field(default=None, description="Mean of 1 / rank.")
+    tokens_per_second: Positive | None = Field(
+        default=None, description="Least rate of one answer, in tokens/s."
+    )
+    first_token_seconds: Positive | None = Field(
+        default=None, description="Longest median wait for the first token, in s."
+    )
+
+
+class EvaluationTolerance(Value):
+    """How much worse than the old generation on the same host the new one may be."""
+
+    answers: Share = Field(default=0.0, description="Loss in the share of good answers.")
+    refusals: Share = Field(default=1.0, description="Loss in the share of right refusals.")
+    hit_rate: Share = Field(default=0.0, description="Loss in hit rate.")
+    mean_reciprocal_rank: Share = Field(default=0.05, description="Loss in mean reciprocal rank.")
+    speed: Share = Field(
+        default=0.5, description="Loss in tokens/s, and growth of the first token's wait."
+    )
+
+
+class EvaluationGate(Value):
+    """The golden questions of a release, and how they are judged."""
+
+    suite: Name = Field(description="Question suite of the catalogue; the bundle carries it.")
+    floors: EvaluationFloors = EvaluationFloors()
+    tolerance: EvaluationTolerance = EvaluationTolerance()
+
+
+RESTART_ORDER = (Component.VECTORDB, Component.EMBEDDINGS, Component.LLM, Component.GATEWAY)
 
 
 class Upgrade(Value):
@@ -101,15 +173,32 @@ class Upgrade(Value):
         description="Releases from which one apply leads here; empty for a first release."
     )
     hops: tuple[Hop, ...] = Field(default=(), description="Ways from releases further back.")
+    replaces: dict[Name, Name] = Field(
+        default={}, description="Models of earlier releases, each with the one that follows it."
+    )
+    order: tuple[Component, ...] = Field(
+        default=RESTART_ORDER, description="In which order the components of a host restart."
+    )
     data_migrations: tuple[DataMigration, ...] = Field(
         default=(), description="Changes of stored data; each is preceded by a snapshot."
     )
     gates: tuple[Gate, ...] = Field(
         description="Checks that a generation must pass to be marked good.", min_length=1
     )
+    evaluation: EvaluationGate | None = Field(
+        default=None, description="The evaluation gate's questions and limits."
+    )
     expected_interruption: dict[Component, Annotated[int, Field(ge=0)]] = Field(
         description="Seconds for which each component is expected not to answer."
     )
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if sorted(self.order) != sorted(RESTART_ORDER):
+            raise ValueError(f"order should name each of {', '.join(RESTART_ORDER)} once")
+        if (Gate.EVALUATION in self.gates) != (self.evaluation is not None):
+            raise ValueError("the gate 'evaluation' and the field 'evaluation' go together")
+        return self
 
 
 class Release(Value):

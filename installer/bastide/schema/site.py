@@ -130,6 +130,37 @@ class Sizes(Value):
     )
 
 
+class CollectionText(Value):
+    """A collection of the vector DB whose vectors Bastide may make anew from its payload."""
+
+    text: str = Field(description="Payload field that holds the text of a point, such as text.")
+
+
+class UpgradeRules(Value):
+    """How upgrades go on at this site."""
+
+    canary: Name | None = Field(
+        default=None,
+        description="Host that switches first; one with the group llm and as few others as "
+        "possible if not given.",
+    )
+    keep_generations: int = Field(
+        default=3,
+        ge=2,
+        le=50,
+        description="Good generations that stay on a host, the live one included.",
+    )
+    drain_seconds: int = Field(
+        default=300,
+        ge=1,
+        le=3600,
+        description="How long a server may take to finish its requests before it restarts, in s.",
+    )
+    collections: dict[str, CollectionText] = Field(
+        default={}, description="Collections that are embedded anew when the model changes."
+    )
+
+
 class Site(Value):
     """The whole of ``site.yaml``."""
 
@@ -142,6 +173,13 @@ class Site(Value):
     hosts: dict[Name, SiteHost] = Field(description="The hosts by name.", min_length=1)
     models: ModelChoices
     sizes: Sizes = Sizes()
+    upgrades: UpgradeRules = UpgradeRules()
+
+    @model_validator(mode="after")
+    def _canary_is_a_host(self) -> Self:
+        if self.upgrades.canary is not None and self.upgrades.canary not in self.hosts:
+            raise ValueError(f"upgrades.canary is '{self.upgrades.canary}', which is no host")
+        return self
 
     @model_validator(mode="after")
     def _every_group_has_a_host(self) -> Self:

@@ -62,7 +62,7 @@ def _entry(name: str, value: Any, indent: str) -> list[str]:  # noqa: ANN401 - f
     if isinstance(value, BaseModel):
         return [f"{indent}{name}:", *_mapping(value, deeper)]
     if isinstance(value, dict):
-        lines = [f"{indent}{name}:"]
+        lines = [f"{indent}{name}:" if value else f"{indent}{name}: {{}}"]
         for number, (key, item) in enumerate(value.items()):
             inner = _mapping(item, deeper + "  ")
             if number:  # the fields' meaning once is enough
@@ -97,6 +97,8 @@ def _inline(value: Any) -> str:  # noqa: ANN401 - scalars and lists of them
 
 
 def _scalar(value: Any) -> str:  # noqa: ANN401 - any scalar
+    if value is None:
+        return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):

@@ -133,7 +133,7 @@ def understand(label: str) -> Expression:
         return named
     try:
         return _tree(_licensing().parse(" ".join(pieces)), names)
-    except (ExpressionError, ValueError, TypeError, IndexError, RecursionError):
+    except (ExpressionError, ValueError, TypeError, IndexError, RecursionError, AssertionError):
         return named
 
 

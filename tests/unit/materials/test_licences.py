@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from license_expression import get_spdx_licensing
 
@@ -84,6 +84,7 @@ def test_structure() -> None:
     st.text(max_size=80)
     | st.lists(st.sampled_from(["MIT", "AND", "OR", "WITH", "(", ")", "x y", ""])).map(" ".join)
 )
+@example("(AND'AND'")  # the parser's own assertion
 def test_any_label_is_understood(label: str) -> None:
     expression = spdx_expression(label)
     if expression is not None:
