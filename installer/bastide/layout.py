@@ -329,6 +329,7 @@ HOST_CURRENT = HOST_OPT / "current"
 HOST_STATE = PurePosixPath("/var/lib/bastide")
 HOST_MODELS = HOST_STATE / "models"
 HOST_ARTIFACTS = HOST_STATE / "artifacts"
+HOST_EVIDENCE = HOST_STATE / "evidence"
 HOST_ETC = PurePosixPath("/etc/bastide")
 HOST_SECRETS = HOST_ETC / "secrets"
 HOST_RELEASE = HOST_ETC / "release.json"

@@ -38,6 +38,10 @@ def show(result: ApplyResult) -> None:
     console = stdout()
     for host in result.hosts:
         _print_host(console, host, result.generations.get(host.host))
+    for gate in result.gates:
+        mark = "[green]passed[/]" if gate.passed else "[bold red]not passed[/]"
+        console.print(f"gate {gate.gate:<13} {mark}  ", end="")
+        console.print(gate.words, markup=False)
     for note in result.notes:
         console.print(f"note: {note}", markup=False)
     phases = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.seconds.items())
@@ -61,7 +65,9 @@ def _print_host(console: Console, host: HostResult, generation: int | None) -> N
 
 def _about(result: ApplyResult) -> dict[str, str]:
     about = {"release": result.release, "bundle": result.bundle, "plan": result.plan}
-    return {**about, "run": result.run, "changed_steps": str(result.changed)}
+    about |= {"run": result.run, "changed_steps": str(result.changed), "ending": result.ending}
+    about |= {f"gate {g.gate}": "passed" if g.passed else "not passed" for g in result.gates}
+    return about | ({"rolled_back": ", ".join(result.undone)} if result.undone else {})
 
 
 @click.command("apply")
@@ -80,12 +86,15 @@ def command(plan_file: Path | None, site_dir: Path, *, yes: bool, replan: bool) 
     there is no plan file, a plan is made, shown, and carried out once you agree (or with --yes).
 
     Hosts fetch what they lack from this machine, build the new generation beside the running one,
-    and switch to it in one step. A run that failed, was stopped (Ctrl-C) or killed is finished by
-    the same command; a run with nothing to do changes nothing and proves it.
+    and switch to it one after the other, the canary first. The release's gates are then asked. If
+    a host fails or a gate is not passed, every host goes back to the generation before, with its
+    data. A run that was stopped (Ctrl-C) or killed is finished by the same command; a run with
+    nothing to do changes nothing and proves it.
 
     \b
-    Exit codes: 0 every host runs the plan's generation and is healthy; 5 nothing was changed;
-    6 failed after changes; 9 another run holds the site.
+    Exit codes: 0 every host runs the plan's generation and has passed its gates; 5 nothing was
+    changed; 6 failed after changes, the message says whether it was rolled back; 7 a gate was not
+    passed, rolled back; 8 the way back failed, a person is needed; 9 another run holds the site.
     """  # noqa: D301 - click wants the real character
     context = load_context(site_dir)
     plan = _read_plan(context, plan_file, replan=replan)

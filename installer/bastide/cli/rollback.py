@@ -9,7 +9,13 @@ from pathlib import Path
 import click
 
 from bastide.cli import apply as apply_command
-from bastide.cli.context import read_cards, read_target, require_ssh_files, site_option
+from bastide.cli.context import (
+    load_context,
+    read_cards,
+    read_target,
+    require_ssh_files,
+    site_option,
+)
 from bastide.cli.live import watching
 from bastide.cli.output import reports, stdout
 from bastide.cli.recording import recorded
@@ -17,6 +23,7 @@ from bastide.errors import BastideError, ConfigError, RollbackError
 from bastide.layout import Home, SiteFolder
 from bastide.progress import SilentProgress
 from bastide.run.apply import apply
+from bastide.run.changeover import Ending
 from bastide.run.earlier import EarlierRun, choose, good_runs, site_of, trees_of
 from bastide.run.facts import gather
 from bastide.run.session import Order
@@ -37,16 +44,18 @@ class RollbackResult:
     Args:
         back_to: The run whose outcome the hosts have again.
         apply: What was done for that.
+        undone: A switch that was cut off was undone; no earlier run was gone back to.
     """
 
     back_to: str
     apply: ApplyResult
+    undone: bool = False
 
     @property
     def error(self) -> BastideError | None:
         """What makes the command fail; None if every host is where it should be."""
         failed = self.apply.error
-        if failed is None:
+        if failed is None or (self.undone and self.apply.ending is Ending.UNDONE):
             return None
         return RollbackError(
             f"the rollback to run {self.back_to} did not end well: {failed}",
@@ -60,6 +69,9 @@ class RollbackResult:
 def _view(result: RollbackResult) -> None:
     apply_command.show(result.apply)
     console = stdout()
+    if result.undone:
+        console.print("the switch that was cut off is undone", markup=False)
+        return
     console.print(f"back to where run {result.back_to} had led", markup=False)
     console.print(
         "site.yaml is as it was: `bastide plan` shows what it wants instead", markup=False
@@ -71,15 +83,21 @@ def _view(result: RollbackResult) -> None:
 @click.option("--to", "wanted", metavar="N|RUN",
               help="The number of a generation, or a run's id (its folder's name in runs/); the "
               "newest earlier run that ended well if not given.")  # fmt: skip
+@click.option("--keep-data", is_flag=True,
+              help="Leave the vector data as it is, even if that generation had other data.")  # fmt: skip
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @reports(_view)
 @recorded("rollback", lambda result: {"back_to": result.back_to, "run": result.apply.run})
-def command(site_dir: Path, wanted: str | None, *, yes: bool) -> RollbackResult:
+def command(site_dir: Path, wanted: str | None, *, keep_data: bool, yes: bool) -> RollbackResult:
     """Bring every host back to the generation that an earlier run had left there.
 
     A rollback is an apply of that run's own site, bundle and files: code, configuration and models
     are as they were then. What a host still has is not built or fetched again; what it lacks comes
-    from the store. OS packages stay as they are. Vector data stays as it is: it is not set back.
+    from the store. OS packages stay as they are. Vector data is put back as well if a snapshot was
+    taken when that generation was left; what was written since is kept aside on the host, and the
+    plan says so before you agree. --keep-data leaves it.
+
+    If a run was cut off in the middle of its switch, a rollback without --to undoes that switch.
 
     \b
     Exit codes: 0 every host runs the earlier generation and is healthy; 5 nothing was changed;
@@ -90,15 +108,27 @@ def command(site_dir: Path, wanted: str | None, *, yes: bool) -> RollbackResult:
     require_ssh_files(present, folder)
     if not yes and not sys.stdin.isatty():
         apply_command.require_somebody()
-    run = choose(good_runs(folder), gather(present, folder, SilentProgress()), wanted)
+    facts = gather(present, folder, SilentProgress())
     home = Home.default()
+    if wanted is None and any(found.transition for found in facts.hosts.values()):
+        return _undo(site_dir)
+    run = choose(good_runs(folder), facts, wanted)
     with watching(run.plan.release) as watcher:
         approve = (lambda _: True) if yes else (lambda fresh: apply_command.ask(fresh, watcher))
-        order = Order(folder, home, _wanted(run, present, Store(home.store)), None, approve)
+        back = _wanted(run, present, Store(home.store), keep_data=keep_data)
+        order = Order(folder, home, back, None, approve)
         return RollbackResult(run.folder.id, apply(order, watcher))
 
 
-def _wanted(run: EarlierRun, present: Site, store: Store) -> Wanted:
+def _undo(site_dir: Path) -> RollbackResult:
+    """Undo the switch that a run was cut off in."""
+    context = load_context(site_dir)
+    with watching(context.bundle.root.release) as watcher:
+        order = Order(context.folder, context.home, context.wanted, undo=True)
+        return RollbackResult("", apply(order, watcher), undone=True)
+
+
+def _wanted(run: EarlierRun, present: Site, store: Store, *, keep_data: bool) -> Wanted:
     site, bundle = site_of(run, present), _bundle(store, run)
     return Wanted(
         site=site,
@@ -110,6 +140,8 @@ def _wanted(run: EarlierRun, present: Site, store: Store) -> Wanted:
         target=read_target(store, bundle),
         trees=trees_of(run),
         blobs={each.sha256: store.blob(each.sha256) for each in bundle.manifest.artifacts},
+        backwards=True,
+        keep_data=keep_data,
     )
 
 

@@ -14,8 +14,9 @@ from bastide.errors import BundleError, ConfigError
 from bastide.layout import Home, SiteFolder
 from bastide.plan.needs import host_needs
 from bastide.plan.planner import plan_host
+from bastide.progress import human_bytes
 from bastide.run.facts import gather
-from bastide.schema.facts import SiteFacts
+from bastide.schema.facts import DataSnapshot, HostFacts, SiteFacts, Transition
 from bastide.schema.plan import HostPlan
 from bastide.schema.site import Group, Site
 from bastide.site.codes import NOT_IMPORTED
@@ -27,6 +28,23 @@ UNITS_OK = "active"
 
 
 @dataclass(frozen=True)
+class GenerationStatus:
+    """One generation on a host.
+
+    Args:
+        number: Its number.
+        live: Whether the host runs it.
+        good_since: When it passed its gates, by the host's clock; empty if it has not.
+        run: The run that proved it.
+    """
+
+    number: int
+    live: bool
+    good_since: str = ""
+    run: str = ""
+
+
+@dataclass(frozen=True)
 class HostStatus:
     """One host as it is now.
 
@@ -35,13 +53,17 @@ class HostStatus:
         address: Its address.
         groups: What the site wants it to do.
         reachable: Whether it answered.
-        state: ``up to date``, ``drifted``, ``differs`` (a plan would change it), ``empty``,
+        state: ``up to date``, ``drifted``, ``under way`` (a switch
+            was cut off), ``differs`` (a plan would change it), ``empty``,
             ``unknown`` (no imported bundle to compare with) or ``unreachable``.
         reason: Why it did not answer.
         release: The release that its generation is of; empty if not known.
         generation: Its current generation.
         units: Its units' active states.
         drift: What differs from its own generation.
+        generations: All that are built on it, newest first.
+        under_way: The switch that a run was cut off in; none if there is none.
+        snapshots: Snapshots of the vector DB's data.
     """
 
     host: str
@@ -54,6 +76,9 @@ class HostStatus:
     generation: int | None = None
     units: dict[str, str] | None = None
     drift: tuple[str, ...] = ()
+    generations: tuple[GenerationStatus, ...] = ()
+    under_way: Transition | None = None
+    snapshots: tuple[DataSnapshot, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,9 +119,19 @@ def _view(status: SiteStatus) -> None:
         for unit, state in (host.units or {}).items():
             style = "" if state == UNITS_OK else "red"
             console.print(f"  unit        {unit} {state}", style=style or None, markup=False)
+        for each in host.generations:
+            proved = f"good since {each.good_since}" if each.good_since else "not proved"
+            live = "live, " if each.live else ""
+            console.print(f"  has         {each.number}: {live}{proved}", markup=False)
+        for snapshot in host.snapshots:
+            what = f"data of generation {snapshot.generation}, {snapshot.created}"
+            console.print(f"  snapshot    {what}, {human_bytes(snapshot.size)}", markup=False)
+        if host.under_way is not None:
+            what = f"run {host.under_way.run} was cut off on the way to {host.under_way.after}"
+            console.print(f"  under way   ! {what}", style="red", markup=False)
         for what in host.drift:
             console.print(f"  drift       ! {what}", style="red", markup=False)
-    if any(host.state in {"drifted", "differs", "empty"} for host in status.hosts):
+    if any(host.state in {"drifted", "differs", "empty", "under way"} for host in status.hosts):
         console.print("", "`bastide plan` shows what would bring them there.", sep="\n")
 
 
@@ -169,17 +204,35 @@ def _host(site: Site, name: str, facts: SiteFacts, plan: HostPlan | None) -> Hos
         address=address,
         groups=groups,
         reachable=True,
-        state=_state(found.generation, plan),
+        state=_state(found.generation, plan, under_way=found.transition is not None),
         release=found.release,
         generation=found.generation,
         units=found.units,
         drift=plan.drift if plan else (),
+        generations=_generations(found),
+        under_way=found.transition,
+        snapshots=found.snapshots,
     )
 
 
-def _state(generation: int | None, plan: HostPlan | None) -> str:
+def _generations(facts: HostFacts) -> tuple[GenerationStatus, ...]:
+    good = {each.number: each for each in facts.good}
+    return tuple(
+        GenerationStatus(
+            number,
+            number == facts.generation,
+            good[number].since if number in good else "",
+            good[number].run if number in good else "",
+        )
+        for number in sorted(facts.generations, reverse=True)
+    )
+
+
+def _state(generation: int | None, plan: HostPlan | None, *, under_way: bool) -> str:
     if generation is None:
         return "empty"
+    if under_way:
+        return "under way"
     if plan is None:
         return "unknown"
     if plan.drift:

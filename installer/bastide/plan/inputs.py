@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from bastide.schema.artifact import Manifest
 from bastide.schema.facts import SiteFacts
+from bastide.schema.release import Upgrade
 from bastide.schema.site import Site
 
 
@@ -38,6 +39,9 @@ class PlanInputs:
         facts: What the hosts are now.
         trees: Each host's rendered files.
         created: The present time, RFC 3339; it decides nothing.
+        upgrade: The release's upgrade manifest; None if it is not known.
+        backwards: It is a rollback.
+        keep_data: A rollback leaves the vector data as it is.
     """
 
     site: Site
@@ -48,3 +52,6 @@ class PlanInputs:
     facts: SiteFacts
     trees: Mapping[str, TreeDigest]
     created: str
+    upgrade: Upgrade | None = None
+    backwards: bool = False
+    keep_data: bool = False

@@ -13,11 +13,13 @@ import hashlib
 import json
 
 from bastide.errors import PreflightError, Problem
-from bastide.plan import changes
+from bastide.plan import changes, switching
 from bastide.plan.inputs import PlanInputs
 from bastide.plan.needs import HostNeeds, generation_digest, host_needs
 from bastide.schema.artifact import ArtifactKind
+from bastide.schema.facts import HostFacts
 from bastide.schema.plan import HostPlan, Plan
+from bastide.schema.release import RESTART_ORDER
 
 NO_FACTS = "BAS-5002"
 
@@ -33,6 +35,9 @@ def make_plan(inputs: PlanInputs) -> Plan:
     """
     needs = host_needs(inputs.site, inputs.manifest, inputs.trees)
     _require_facts(inputs)
+    hosts = {each.host: plan_host(each, inputs) for each in needs}
+    canary = switching.canary_of(inputs.site, inputs.facts.hosts)
+    ordered = tuple(hosts[name] for name in switching.host_order(inputs.site, canary))
     return Plan(
         site=inputs.site.name,
         release=inputs.release,
@@ -40,7 +45,10 @@ def make_plan(inputs: PlanInputs) -> Plan:
         site_digest=inputs.site_digest,
         facts_digest=facts_digest(inputs),
         created=inputs.created,
-        hosts=tuple(plan_host(each, inputs) for each in needs),
+        canary=canary if any(host.changes for host in ordered) else None,
+        gates=switching.gates_of(inputs, ordered),
+        order=inputs.upgrade.order if inputs.upgrade else RESTART_ORDER,
+        hosts=ordered,
     )
 
 
@@ -59,21 +67,31 @@ def plan_host(needs: HostNeeds, inputs: PlanInputs) -> HostPlan:
     touched = frozenset() if keep else changes.affected(needs, facts)
     built = [number for number, found in facts.generations.items() if found == digest and not same]
     number = max(built, default=max(facts.newest_generation, facts.generation or 0) + 1)
+    after = facts.generation if keep and facts.generation else number
+    units = changes.units(needs, facts, touched)
     return HostPlan(
         host=needs.host,
         address=str(inputs.site.hosts[needs.host].address),
         groups=needs.groups,
         generation_before=facts.generation,
-        generation_after=facts.generation if keep and facts.generation else number,
+        generation_after=after,
         generation_digest=digest,
         tree_sha256=needs.tree.sha256,
         pulls=() if keep else changes.pulls(needs, facts),
         packages=changes.packages(needs, facts),
         files=changes.files(needs, facts),
-        units=changes.units(needs, facts, touched),
-        drift=(*damage, *changes.stopped(needs, facts)) if same else (),
+        units=units,
+        drift=(*damage, *changes.stopped(needs, facts), *_unproved(facts)) if same else (),
         disk_needed={} if keep or built else changes.disk(needs, facts),
+        data=switching.data_steps(inputs, facts, units, after),
+        collected=switching.collected(facts, after, inputs.site.upgrades.keep_generations),
     )
+
+
+def _unproved(facts: HostFacts) -> tuple[str, ...]:
+    if facts.transition is None:
+        return ()
+    return (f"run {facts.transition.run} was cut off before this generation was marked good",)
 
 
 def is_stale(plan: Plan, fresh: Plan) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from bastide.plan.inputs import PlanInputs
@@ -19,7 +20,22 @@ from bastide.schema.plan import HostPlan
 FORMAT = "bastide.stage/1"
 
 
-def stage_description(host_plan: HostPlan, inputs: PlanInputs) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Passage:
+    """What a run adds to the stage descriptions of its hosts.
+
+    Args:
+        run: The run's id; a data snapshot that it takes has the same.
+        pass_sha256: Digest of the pass with which its gates may write while clients may not.
+    """
+
+    run: str = ""
+    pass_sha256: str = ""
+
+
+def stage_description(
+    host_plan: HostPlan, inputs: PlanInputs, passage: Passage | None = None
+) -> dict[str, Any]:
     """Return what ``host_plan``'s host must stage, as plain JSON values.
 
     Which units restart or stop follows from the facts in ``inputs``, not from the plan: after a
@@ -28,6 +44,7 @@ def stage_description(host_plan: HostPlan, inputs: PlanInputs) -> dict[str, Any]
     Args:
         host_plan: The host's part of the plan.
         inputs: What the plan was made from, with the facts of now.
+        passage: What the run adds.
     """
     site = inputs.site
     needs = next(
@@ -54,6 +71,18 @@ def stage_description(host_plan: HostPlan, inputs: PlanInputs) -> dict[str, Any]
         "restart": [unit.name for unit in units if unit.action == "restart"],
         "stop": [unit.name for unit in units if unit.action == "stop"],
         "users": [unit.removesuffix(".service") for unit in needs.units],
+        "transition": _transition(host_plan, passage or Passage()),
+        "collect": list(host_plan.collected),
+    }
+
+
+def _transition(host_plan: HostPlan, passage: Passage) -> dict[str, Any]:
+    restored = [step.snapshot for step in host_plan.data if step.kind == "restore"]
+    return {
+        "run": passage.run,
+        "pass_sha256": passage.pass_sha256,
+        "snapshot": any(step.kind == "snapshot" for step in host_plan.data),
+        "restore": restored[0] if restored else "",
     }
 
 

@@ -7,7 +7,7 @@ user name ``{{ lookup('pipe', …) }}`` stays a strange user name.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from bastide.schema.site import Group, Site
 
 BAD_PATH = "BAS-2063"
 PYTHON = "/usr/bin/python3"
-CHANGING = "changing"
 CONNECTION_OPTIONS = (
     "ConnectTimeout=10",
     "ServerAliveInterval=15",
@@ -108,7 +107,6 @@ def inventory(
     site_root: Path,
     variables: Mapping[str, Any],
     host_variables: Mapping[str, Mapping[str, Any]],
-    changing: Iterable[str] = (),
 ) -> bytes:
     """Return the inventory as YAML.
 
@@ -116,8 +114,7 @@ def inventory(
         site: The site.
         site_root: The folder of ``site.yaml``, to which its paths are relative.
         variables: Variables of all hosts, beside those of the connection.
-        host_variables: Variables of single hosts, by host name.
-        changing: The hosts of the group ``changing``: those for which the plan has changes.
+        host_variables: Variables of single hosts, by host name, in the order in which hosts switch.
 
     Raises:
         ConfigError: A path cannot be handed to ssh.
@@ -125,13 +122,13 @@ def inventory(
     ports = {str(group): port for group, port in service_ports(site).items()}
     hosts = {
         name: {
-            "ansible_host": str(host.address),
+            "ansible_host": str(site.hosts[name].address),
             "bastide_service_ports": ports,
             **host_variables.get(name, {}),
         }
-        for name, host in site.hosts.items()
+        for name in (*host_variables, *(n for n in site.hosts if n not in host_variables))
     }
-    groups = {str(group): site.hosts_in(group) for group in Group} | {CHANGING: tuple(changing)}
+    groups = {str(group): site.hosts_in(group) for group in Group}
     document = {
         "all": {
             "vars": _tagged({**_connection(site, site_root), **variables}),

@@ -94,6 +94,8 @@ def _inventory(folder: RunFolder, contents: RunContents) -> bytes:
         "bastide_run_id": folder.id,
         "bastide_release": contents.plan.release,
         "bastide_gateway_port": contents.site.network.gateway_port,
+        "bastide_drain_seconds": contents.site.upgrades.drain_seconds,
+        "bastide_order": [str(component) for component in contents.plan.order],
     }
     hosts = {}
     for host in contents.plan.hosts:
@@ -105,8 +107,7 @@ def _inventory(folder: RunFolder, contents: RunContents) -> bytes:
             "bastide_units": list(stage["units"]),
             "bastide_os_packages": list(stage["os_packages"]),
         }
-    changing = [host.host for host in contents.plan.hosts if host.changes]
-    return inventory(contents.site, contents.site_root, variables, hosts, changing)
+    return inventory(contents.site, contents.site_root, variables, hosts)
 
 
 def copy_playbooks(folder: RunFolder, source: Path | None = None) -> None:

@@ -12,6 +12,9 @@ from bastide.run.summary import ApplyResult
 def apply(order: Order, observer: RunObserver | None = None) -> ApplyResult:
     """Bring every host of the plan to its wanted generation; return what came of it.
 
+    All hosts or none: if one fails after the first switch, or a gate is not passed, every host
+    goes back to the generation before.
+
     Of a plan without changes, every host is asked to prove that there is nothing to do; Ansible
     starts only if one cannot.
 
@@ -31,9 +34,9 @@ def apply(order: Order, observer: RunObserver | None = None) -> ApplyResult:
     ):
         facts = session.ask_hosts()
         inputs = session.settle_plan(facts)
-        outcome = session.everything_is_done(inputs)
-        if outcome is None:
+        ended = session.everything_is_done(inputs)
+        if ended is None:
             session.write_folder(inputs)
             with session.depot() as depot:
-                outcome = session.carry_out(depot)
-        return session.conclude(outcome)
+                ended = session.carry_out(depot)
+        return session.conclude(ended)

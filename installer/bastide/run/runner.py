@@ -9,6 +9,7 @@ and calls a run successful whose last events were lost (a run without Ansible's 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shlex
 import shutil
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,8 @@ class Job:
         sockets: A folder with a short path for SSH's shared connections.
         vault_password: The file with the password for the secrets; None if there are none.
         retries: How often a lost connection is tried again.
+        variables: Further variables of this playbook alone.
+        ident: What its events are kept under; the playbook's name if empty.
     """
 
     folder: RunFolder
@@ -80,6 +83,8 @@ class Job:
     sockets: Path
     vault_password: Path | None = None
     retries: int = 2
+    variables: Mapping[str, str] = field(default_factory=dict)
+    ident: str = ""
 
 
 @dataclass(frozen=True)
@@ -159,7 +164,7 @@ def run_playbook(
 
     runner = interface.init_runner(
         private_data_dir=str(job.folder.root),
-        ident=Path(job.playbook).stem,
+        ident=job.ident or Path(job.playbook).stem,
         playbook=job.playbook,
         inventory=str(job.folder.inventory),
         cmdline=_arguments(job),
@@ -180,9 +185,10 @@ def run_playbook(
 
 
 def _arguments(job: Job) -> str:
-    if job.vault_password is None:
-        return ""
-    return shlex.join(["-e", f"@{job.folder.secrets}"])
+    words = ["-e", f"@{job.folder.secrets}"] if job.vault_password is not None else []
+    if job.variables:
+        words += ["-e", json.dumps(dict(job.variables))]
+    return shlex.join(words)
 
 
 def _variables(job: Job) -> dict[str, str]:

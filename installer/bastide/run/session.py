@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,16 +18,19 @@ from bastide.layout import Home, RunFolder, SiteFolder
 from bastide.plan.inputs import PlanInputs
 from bastide.plan.planner import make_plan
 from bastide.plan.preflight import PreflightInputs, require_fit
-from bastide.plan.stage import stage_description
+from bastide.plan.resume import Move, next_move
+from bastide.plan.stage import Passage, stage_description
 from bastide.progress import SilentProgress
 from bastide.render import run_directory
 from bastide.run import journal as journals
 from bastide.run.ask import Line
+from bastide.run.changeover import ChangeOver, Ended, Ending
 from bastide.run.credentials import Credentials, open_credentials
 from bastide.run.depot import Depot
 from bastide.run.events import Event, Finished, PhaseStarted, Status, StepEnded
 from bastide.run.facts import CANCELLED, gather_over, not_settled
 from bastide.run.follow import Follower
+from bastide.run.gates import GateKeeper, NoKeeper
 from bastide.run.interrupt import interruptible
 from bastide.run.runner import (
     ANSIBLE_CONFIG,
@@ -40,7 +46,6 @@ from bastide.schema.facts import SiteFacts
 from bastide.schema.plan import Plan
 
 STORE_LACKS = "BAS-5064"
-INSTALL = "install.yml"
 PREFLIGHT = "preflight"
 
 
@@ -54,6 +59,8 @@ class Order:
         wanted: What the site should be.
         plan: The plan that the operator has seen; None makes one and asks ``approve`` about it.
         approve: Shows a plan and returns whether to go on.
+        keeper: Who looks at the gates.
+        undo: Do nothing but bring hosts with an open transition back.
     """
 
     folder: SiteFolder
@@ -61,6 +68,8 @@ class Order:
     wanted: Wanted
     plan: Plan | None = None
     approve: Approve = lambda plan: False  # noqa: ARG005 - nobody there to ask
+    keeper: GateKeeper = field(default_factory=NoKeeper)
+    undo: bool = False
 
 
 class Session:
@@ -95,6 +104,10 @@ class Session:
         self._opened: Future[Credentials] | None = None
         self._served: set[str] = set()
         self._plan: Plan | None = None
+        self._move = Move.FRESH
+        self._pass = secrets.token_urlsafe(24)
+        self._change_over: ChangeOver | None = None
+        self._played: Counter[str] = Counter()
 
     # --- the parts, in the order in which `apply` calls them ---------------------------------
     def ask_hosts(self) -> SiteFacts:
@@ -122,21 +135,30 @@ class Session:
         require_fit(PreflightInputs(inputs, wanted.target, wanted.cards, int(time.time())))
         if self.cancelled.is_set():
             raise PreflightError("stopped on request; nothing was changed", code=CANCELLED)
-        with interruptible():
-            self._plan = settle(order.plan, make_plan(inputs), order.approve)
-        self.journal.settle((order.plan or self._plan).digest(), self._plan.digest())
-        self.tell(what_is_left(order.plan, self._plan))
+        self._plan, approved = make_plan(inputs), order.plan
+        self._move = self._next_move(facts, self._plan)
+        if self._move not in {Move.REVERT, Move.PROMOTE}:  # those were decided on already
+            with interruptible():
+                self._plan = settle(approved, self._plan, order.approve)
+        self.journal.settle((approved or self._plan).digest(), self._plan.digest())
+        self.tell(what_is_left(approved, self._plan))
         for note in self._credentials.notes:
             self.tell(note)
         self.follower.expect({host.host: host.bytes_to_pull for host in self._plan.hosts})
         return inputs
 
-    def everything_is_done(self, inputs: PlanInputs) -> Outcome | None:
-        """Return the outcome if there is nothing to do, and every host says so itself.
+    def _next_move(self, facts: SiteFacts, plan: Plan) -> Move:
+        if self.order.undo:
+            return Move.REVERT
+        wanted = {host.host: host.generation_digest for host in plan.hosts}
+        return next_move(facts.hosts, wanted)
+
+    def everything_is_done(self, inputs: PlanInputs) -> Ended | None:
+        """Return the end if there is nothing to do, and every host says so itself.
 
         None means that Ansible has to see to something.
         """
-        if self.plan.changes:
+        if self.plan.changes or self._move is not Move.FRESH:
             return None
         digests = self._credentials.digests
         given = {
@@ -158,13 +180,15 @@ class Session:
         self._leave(journals.DONE)
         finished = Finished({}, {}, {}, tuple(sorted(given)))
         self.follower.event(finished)
-        return Outcome(finished, returncode=0, cancelled=False, last_words="")
+        outcome = Outcome(finished, returncode=0, cancelled=False, last_words="")
+        return Ended(outcome, Ending.KEPT)
 
     def write_folder(self, inputs: PlanInputs) -> None:
         """Write inventory, stage descriptions, trees and sealed secrets into the run's folder."""
         opened = self._credentials
         plan = self.plan
-        stages = {each.host: stage_description(each, inputs) for each in plan.hosts}
+        passage = Passage(self.folder.id, hashlib.sha256(self._pass.encode()).hexdigest())
+        stages = {each.host: stage_description(each, inputs, passage) for each in plan.hosts}
         self._served = {blob["sha256"] for stage in stages.values() for blob in stage["blobs"]}
         run_directory.write(
             self.folder,
@@ -203,8 +227,8 @@ class Session:
         where = (str(network.control_address), network.depot_port)
         return Depot(where, credentials.depot, credentials.token, blobs)
 
-    def carry_out(self, depot: Depot) -> Outcome:
-        """Run the playbook while hosts pull from ``depot``; return how it ended."""
+    def carry_out(self, depot: Depot) -> Ended:
+        """Bring the plan onto the hosts while they pull from ``depot``; return how it ended."""
         names = {str(host.address): n for n, host in self.order.wanted.site.hosts.items()}
 
         def pulled() -> Mapping[str, int]:
@@ -212,9 +236,23 @@ class Session:
             return {names[address]: size for address, size in found.items() if address in names}
 
         self.follower.watch(pulled)
+        self._change_over = ChangeOver(self, self.order.keeper, self._pass)
+        return self._change_over.go(self._move)
+
+    def play(self, playbook: str, variables: Mapping[str, str]) -> Outcome:
+        """Run a playbook to its end; return how it ended."""
+        self._played[playbook] += 1
+        name, turn = Path(playbook).stem, self._played[playbook]
         hosts = self.order.wanted.site.hosts
-        vault_password = self._credentials.password_file
-        job = Job(self.folder, INSTALL, forks_for(hosts), self._sockets, vault_password)
+        job = Job(
+            folder=self.folder,
+            playbook=playbook,
+            forks=forks_for(hosts),
+            sockets=self._sockets,
+            vault_password=self._credentials.password_file,
+            variables=variables,
+            ident=name if turn == 1 else f"{name}-{turn}",
+        )
         with self.follower.ticking():
             outcome = run_playbook(job, self._take, self.cancelled)
         ending = journals.DONE if outcome.succeeded else journals.FAILED
@@ -222,10 +260,21 @@ class Session:
         self.follower.end_phase()
         return outcome
 
-    def conclude(self, outcome: Outcome) -> ApplyResult:
+    def announce(self, phase: str) -> None:
+        """Begin a phase that no playbook announces."""
+        self._leave(journals.DONE)
+        self._enter(phase)
+        self.follower.phase(phase)
+
+    def say(self, note: str) -> None:
+        """Write a line into the timeline."""
+        self.follower.note(note)
+
+    def conclude(self, ended: Ended) -> ApplyResult:
         """Write journal and summary; return the result."""
-        state = self.follower.state
-        failure = failure_of(state, outcome, self.folder.log)
+        self._leave(journals.DONE)
+        state, outcome = self.follower.state, ended.outcome
+        failure = failure_of(state, ended, self.folder.log)
         result = ApplyResult(
             run=self.folder.id,
             release=self.order.wanted.release,
@@ -239,6 +288,9 @@ class Session:
             failure=failure,
             plan=self.plan.digest(),
             bundle=self.plan.bundle,
+            ending=ended.ending,
+            gates=ended.gates,
+            undone=ended.undone,
         )
         ending = journals.CANCELLED if outcome.cancelled else journals.FAILED
         self.journal.conclude(
@@ -276,6 +328,8 @@ class Session:
         if isinstance(event, PhaseStarted):
             self._leave(journals.DONE)
             self._enter(event.name)
+        if self._change_over is not None:
+            self._change_over.take(event)
         self.follower.event(event)
 
     def _enter(self, phase: str) -> None:

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from bastide.errors import ApplyError, Problem
+from bastide.errors import ApplyError, BastideError, Problem, RollbackError, VerifyError
 from bastide.host.files import write_atomic
+from bastide.layout import HOST_EVIDENCE
 from bastide.run.advice import advise
+from bastide.run.changeover import Ended, Ending
+from bastide.run.gates import GateResult
 from bastide.run.runner import Outcome
 from bastide.run.state import Failure, RunState
 
@@ -19,6 +22,9 @@ HOST_LOST = "BAS-6002"
 INTERRUPTED = "BAS-6003"
 NO_FINAL_COUNT = "BAS-6004"
 BROKE_DOWN = "BAS-6005"
+ROLLED_BACK = "BAS-6006"
+GATE_REFUSED = "BAS-7040"
+NOT_ROLLED_BACK = "BAS-8002"
 
 _LAST_LINES = 20
 
@@ -71,12 +77,14 @@ class RunFailure:
         message: What happened, where.
         hint: What to do.
         problems: Findings, host by host.
+        error: What the command fails with, and so its exit code.
     """
 
     code: str
     message: str
     hint: str
     problems: tuple[Problem, ...] = ()
+    error: type[BastideError] = ApplyError
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,9 @@ class ApplyResult:
         failure: Why it is not called good; None if it is.
         plan: Digest of the plan that was carried out.
         bundle: Digest of the bundle that it comes from.
+        ending: What became of the switch.
+        gates: What the gates found.
+        undone: Hosts that were brought back to the generation before.
     """
 
     run: str
@@ -110,14 +121,17 @@ class ApplyResult:
     failure: RunFailure | None = None
     plan: str = ""
     bundle: str = ""
+    ending: Ending = Ending.KEPT
+    gates: tuple[GateResult, ...] = ()
+    undone: tuple[str, ...] = ()
 
     @property
-    def error(self) -> ApplyError | None:
+    def error(self) -> BastideError | None:
         """What makes the command fail; None if the run is good."""
         if self.failure is None:
             return None
         failure = self.failure
-        return ApplyError(
+        return failure.error(
             failure.message, code=failure.code, hint=failure.hint, problems=failure.problems
         )
 
@@ -161,16 +175,64 @@ def _host_result(name: str, state: RunState, outcome: Outcome) -> HostResult:
     return HostResult(name, ending, host.changed, host.done, host.pulled)
 
 
-def failure_of(state: RunState, outcome: Outcome, log: Path) -> RunFailure | None:
+def failure_of(state: RunState, ended: Ended, log: Path) -> RunFailure | None:
     """Return what to tell the operator of a run that did not succeed; None if it did.
 
     Args:
         state: Where the run stood at its end.
-        outcome: How Ansible ended.
+        ended: How it ended.
         log: The timeline, for the hint.
     """
-    if outcome.succeeded:
+    if ended.ending is Ending.KEPT:
         return None
+    if ended.ending is Ending.STUCK:
+        return _stuck(state, ended, log)
+    if ended.refused is not None and ended.ending is Ending.UNDONE:
+        return _refused(ended.refused, log)
+    if ended.ending is Ending.UNDONE:
+        return _undone(state, ended, log)
+    return _cut_off(state, ended.outcome, log)
+
+
+def _refused(gate: GateResult, log: Path) -> RunFailure:
+    where = f" on {gate.host}" if gate.host else ""
+    report = f"; the whole comparison: {gate.report}" if gate.report else ""
+    return RunFailure(
+        message=f"the gate '{gate.gate}' was not passed{where}: {gate.words}. Every host runs the "
+        "generation before again, with its data",
+        code=GATE_REFUSED,
+        hint=f"nothing has to be done now{report}; the story: {log}; what the hosts said is in "
+        f"{HOST_EVIDENCE} on each",
+        error=VerifyError,
+    )
+
+
+def _undone(state: RunState, ended: Ended, log: Path) -> RunFailure:
+    failures = state.failures
+    why = f"{failures[0].host} failed" if failures else "an earlier run had decided so"
+    return RunFailure(
+        message=f"rolled back: {why}, so that every host runs the generation before again, with "
+        f"its data (brought back: {', '.join(ended.undone) or 'none had been switched'})",
+        code=ROLLED_BACK,
+        hint=f"put right what is said above, then run `bastide apply` again; the story: {log}; "
+        f"what the hosts said is in {HOST_EVIDENCE} on each",
+        problems=_problems(failures),
+    )
+
+
+def _stuck(state: RunState, ended: Ended, log: Path) -> RunFailure:
+    return RunFailure(
+        message="the way back is not complete: a host could not be brought back to the generation "
+        f"before (brought back: {', '.join(ended.undone) or 'none'})",
+        code=NOT_ROLLED_BACK,
+        hint="a person is needed now: do what is said above, then run `bastide apply` again: it "
+        f"finishes the way back; the story: {log}",
+        problems=_problems(state.failures),
+        error=RollbackError,
+    )
+
+
+def _cut_off(state: RunState, outcome: Outcome, log: Path) -> RunFailure:
     again = "hosts keep the generation that they ran unless SWITCH began; `bastide apply` goes on"
     if outcome.cancelled:
         where = f" in phase {state.phases[-1].label}" if state.phases else ""
@@ -221,9 +283,10 @@ def _problems(failures: tuple[Failure, ...]) -> tuple[Problem, ...]:
 
 def write_summary(result: ApplyResult, path: Path) -> None:
     """Keep ``result`` as JSON at ``path``, for its owner only."""
-    text = json.dumps(
-        {"format": "bastide.summary/1", **dataclasses.asdict(result)}, indent=2, default=str
-    )
+    record = {"format": "bastide.summary/1", **dataclasses.asdict(result)}
+    if result.failure is not None:
+        record["failure"]["error"] = result.failure.error.__name__
+    text = json.dumps(record, indent=2, default=str)
     write_atomic(path, text.encode() + b"\n", mode=0o600)
 
 

@@ -35,6 +35,7 @@ class Transition(Value):
     content: Sha256 = Field(description="Content digest of that generation.")
     reverting: bool = Field(default=False, description="It is being undone: only that remains.")
     snapshot: str = Field(default="", description="Id of the data snapshot taken in it, if any.")
+    restore: str = Field(default="", description="Id of the data snapshot put back in it, if any.")
 
 
 class GoodGeneration(Value):

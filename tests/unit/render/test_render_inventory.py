@@ -71,13 +71,12 @@ def strings(value: object) -> list[str]:
 
 def test_hosts_groups_and_connection() -> None:
     found = read(
-        inventory(make_site(), ROOT, {"bastide_run_id": "r"}, {"one": {"x": ["y"]}}, ["two"])
+        inventory(make_site(), ROOT, {"bastide_run_id": "r"}, {"one": {"x": ["y"]}})
     )
     assert found["hosts"]["one"]["ansible_host"] == "10.0.0.2"
     assert found["hosts"]["one"]["x"] == ["y"]
     assert found["hosts"]["two"]["bastide_service_ports"]["llm"] == 8081
     assert set(found["children"]["llm"]["hosts"]) == {"one", "two"}
-    assert set(found["children"]["changing"]["hosts"]) == {"two"}
     assert found["vars"]["ansible_become"] is False
     arguments = found["vars"]["ansible_ssh_common_args"]
     assert "StrictHostKeyChecking=yes" in arguments

@@ -165,6 +165,22 @@ def built_generations(paths: Paths) -> dict[str, str]:
     }
 
 
+def now() -> str:
+    """Return the present time by this host's clock, RFC 3339 in UTC."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def transition_of(paths: Paths) -> JsonObject | None:
+    """Return the transition that is open on this host; None if there is none."""
+    found = read_json(paths.transition)
+    return found if found and found.get("format") == "bastide.transition/1" else None
+
+
+def _open_transition(paths: Paths) -> JsonObject | None:
+    found = transition_of(paths)
+    return {k: v for k, v in found.items() if k != "format"} if found else None
+
+
 def facts(paths: Paths) -> JsonObject:
     """Return what this host is now (``bastide.facts/1``); reads only."""
     release = os_release(paths)
@@ -195,6 +211,8 @@ def facts(paths: Paths) -> JsonObject:
         "units": unit_states(paths),
         "listeners": listeners(paths),
         "unix_time": int(time.time()),
+        "transition": _open_transition(paths),
+        "good": (read_json(paths.good) or {}).get("good", []),
     }
 
 

@@ -90,6 +90,26 @@ class Paths:
         return self.at("/run/bastide")
 
     @property
+    def transition(self) -> Path:
+        """The switch under way; gone when the new generation is good or the old one is back."""
+        return self.state / "transition.json"
+
+    @property
+    def good(self) -> Path:
+        """The generations that have passed their gates."""
+        return self.state / "good.json"
+
+    @property
+    def snapshots(self) -> Path:
+        """Copies of the vector DB's data, one folder each."""
+        return self.state / "snapshots"
+
+    @property
+    def evidence(self) -> Path:
+        """What tells why a generation was left, one folder a run."""
+        return self.state / "evidence"
+
+    @property
     def started(self) -> Path:
         """One file a unit: what it was started with, and answered."""
         return self.state / "started"

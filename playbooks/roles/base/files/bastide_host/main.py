@@ -18,7 +18,7 @@ from bastide_host.packages import install_packages
 from bastide_host.prepare import prepare, write_secrets
 from bastide_host.settled import settled
 from bastide_host.stage import stage
-from bastide_host.switch import switch
+from bastide_host.transition import begin, promote, revert, revert_begin, revert_end, switch
 from bastide_host.units import describe, health, restart
 from bastide_host.validate import validate
 
@@ -65,7 +65,12 @@ _CHANGING: dict[str, Command] = {
     "packages": lambda paths, options: install_packages(paths, _description(options.stage)),
     "generation": lambda paths, options: generation(paths, _description(options.stage)),
     "validate": lambda paths, options: validate(paths, _description(options.stage)),
+    "begin": lambda paths, options: begin(paths, _description(options.stage)),
     "switch": lambda paths, options: switch(paths, _description(options.stage)),
+    "promote": lambda paths, options: promote(paths, _description(options.stage)),
+    "revert-begin": lambda paths, _options: revert_begin(paths),
+    "revert": lambda paths, _options: revert(paths),
+    "revert-end": lambda paths, _options: revert_end(paths),
     "restart": lambda paths, options: restart(paths, options.units),
 }
 

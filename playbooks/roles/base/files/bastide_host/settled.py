@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from bastide_host.facts import current_number, unit_states
+from bastide_host.facts import current_number, transition_of, unit_states
 from bastide_host.generation import drift
 from bastide_host.host import JsonObject, Paths, read_json, sha256_of, text_of
 from bastide_host.packages import lacking, repository_is_current
@@ -35,6 +35,11 @@ def _reasons(paths: Paths, given: JsonObject) -> Iterator[str]:
         yield f"generation {number} is not the live one"
     elif changed := drift(paths.current, record):
         yield f"{changed[0]} differs from what the generation was built with"
+    if transition_of(paths):
+        yield "a switch of generations is under way"
+    good = (read_json(paths.good) or {}).get("good", [])
+    if not good or good[-1].get("content") != description["digest"]:
+        yield f"generation {number} is not marked good"
     if text_of(paths.opt / "bin/bastide_host.py") != given["program"]:
         yield "the host agent is another version"
     if sources := internet_sources(paths):

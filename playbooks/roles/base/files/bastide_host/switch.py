@@ -14,6 +14,7 @@ from bastide_host.host import (
     AgentError,
     JsonObject,
     Paths,
+    fsync_directory,
     link_atomic,
     read_json,
     run,
@@ -23,19 +24,26 @@ from bastide_host.host import (
     write_atomic,
 )
 
+DESCRIPTIONS = ("host.json", "release.json", "upgrade-manifest.yaml")  # linked from /etc/bastide
 
-def fingerprint(paths: Paths, unit: str) -> str:
-    """Return a digest of everything that a unit of the live generation runs with.
+
+def fingerprint(paths: Paths, unit: str, generation: Path | None = None) -> str:
+    """Return a digest of everything that a unit of a generation runs with.
 
     That is its own text and whatever the text names: configuration files, the models that these
     name, the Python environment, sources, credentials and programs of the system.
+
+    Args:
+        paths: The host's paths.
+        unit: The unit's name.
+        generation: The generation's folder; None means the live one.
     """
     digest = hashlib.sha256()
 
     def add(*parts: object) -> None:
         digest.update(json.dumps([str(part) for part in parts]).encode())
 
-    live = paths.current
+    live = generation or paths.current
     text = text_of(live / "units" / unit)
     record = read_json(live / "generation.json") or {}
     add("unit", text)
@@ -60,13 +68,22 @@ def fingerprint(paths: Paths, unit: str) -> str:
     return digest.hexdigest()
 
 
-def units_to_restart(paths: Paths, units: Iterable[str], states: Mapping[str, str]) -> list[str]:
-    """Return the units that run with something else than they would be started with now."""
+def units_to_restart(
+    paths: Paths, units: Iterable[str], states: Mapping[str, str], generation: Path | None = None
+) -> list[str]:
+    """Return the units that run with something else than they would be started with.
+
+    Args:
+        paths: The host's paths.
+        units: The units to look at.
+        states: Their present states.
+        generation: The generation that they would be started from; None means the live one.
+    """
     return [
         unit
         for unit in sorted(units)
         if states.get(unit) != "active"
-        or text_of(paths.started / unit).strip() != fingerprint(paths, unit)
+        or text_of(paths.started / unit).strip() != fingerprint(paths, unit, generation)
     ]
 
 
@@ -109,21 +126,25 @@ def _drop_stale_units(paths: Paths, units: Iterable[str]) -> list[str]:
     return stale
 
 
-def switch(paths: Paths, description: JsonObject) -> JsonObject:
-    """Make the staged generation the live one, in one rename; say which units must restart.
+def activate(paths: Paths, number: int, description: JsonObject) -> JsonObject:
+    """Make a built generation the live one, in one rename; say which units must restart.
+
+    Args:
+        paths: The host's paths.
+        number: The generation.
+        description: Its ``digest`` and ``units``; units under ``restart`` are restarted anyhow.
 
     Raises:
         AgentError: The generation is not complete.
     """
-    number = str(int(description["generation"]))
-    target = paths.generations / number
+    target = paths.generations / str(number)
     record = read_json(target / "generation.json")
     if not record or record.get("digest") != description["digest"]:
         raise AgentError("BAS-6064", f"generation {number} is not complete", "apply again")
     changed = _make_users(paths, target)
     stopped = _drop_stale_units(paths, description["units"])
     changed |= link_atomic(paths.current, f"generations/{number}")
-    for name in ("host.json", "release.json", "upgrade-manifest.yaml"):
+    for name in DESCRIPTIONS:
         if (target / "etc" / name).exists():
             changed |= link_atomic(paths.etc / name, f"/opt/bastide/current/etc/{name}")
     changed |= _link_units(paths, description["units"])
@@ -134,3 +155,15 @@ def switch(paths: Paths, description: JsonObject) -> JsonObject:
     if changed or stopped or restart:
         run(["systemctl", "daemon-reload"], timeout=60)
     return {"changed": bool(changed or stopped), "restart": restart, "stopped": stopped}
+
+
+def deactivate(paths: Paths) -> JsonObject:
+    """Stop every unit and let no generation be live: where a first installation came from."""
+    stopped = _drop_stale_units(paths, ())
+    if paths.current.is_symlink():
+        paths.current.unlink()
+        fsync_directory(paths.opt)
+    for name in DESCRIPTIONS:
+        (paths.etc / name).unlink(missing_ok=True)
+    run(["systemctl", "daemon-reload"], timeout=60)
+    return {"changed": True, "restart": [], "stopped": stopped}

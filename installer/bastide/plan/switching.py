@@ -1,0 +1,137 @@
+"""How hosts go over to the new generation: in which order, past which gates, with what data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bastide.plan.inputs import PlanInputs
+from bastide.schema.facts import DataSnapshot, HostFacts
+from bastide.schema.plan import DataStep, HostPlan, UnitChange
+from bastide.schema.release import Gate, MigrationReverse
+from bastide.schema.site import Group, Site
+
+VECTORDB_UNIT = "bastide-vectordb.service"
+
+
+def canary_of(site: Site, facts: Mapping[str, HostFacts]) -> str | None:
+    """Return the host that switches first; None if all switch without waiting for one.
+
+    A site with one host has none, nor has a first installation: the gateway is well only when
+    everything behind it runs. Otherwise it is the one that ``site.yaml`` names, or a host whose
+    work another one can do meanwhile: an LLM server with as few other groups as possible.
+    """
+    known = [facts[name] for name in site.hosts if name in facts]
+    if len(site.hosts) == 1 or any(each.generation is None for each in known):
+        return None
+    if site.upgrades.canary is not None:
+        return site.upgrades.canary
+    candidates = site.hosts_in(Group.LLM)
+    if len(candidates) == 1:
+        candidates = tuple(site.hosts)
+    return min(candidates, key=lambda name: len(site.hosts[name].groups))
+
+
+def host_order(site: Site, canary: str | None) -> tuple[str, ...]:
+    """Return the hosts in the order in which they switch: the canary first, the gateway last."""
+
+    def place(name: str) -> tuple[bool, bool, bool]:
+        groups = site.hosts[name].groups
+        return name != canary, Group.GATEWAY in groups, Group.VECTORDB in groups
+
+    return tuple(sorted(site.hosts, key=place))
+
+
+def gates_of(inputs: PlanInputs, hosts: tuple[HostPlan, ...]) -> tuple[Gate, ...]:
+    """Return the gates that a plan's generations must pass; none if the plan changes nothing.
+
+    Services must answer after any change. The release's other gates guard new content: a change
+    of settings alone, or a way back to a generation that has passed them, needs no others.
+    """
+    changing = [host for host in hosts if host.changes]
+    if not changing:
+        return ()
+    if inputs.backwards or inputs.upgrade is None or not _new_content(inputs, changing):
+        return (Gate.HEALTH,)
+    return tuple(gate for gate in Gate if gate in {Gate.HEALTH, *inputs.upgrade.gates})
+
+
+def _new_content(inputs: PlanInputs, changing: list[HostPlan]) -> bool:
+    """Return whether a host gets other software or models than it has, or got them unproved."""
+    for host in changing:
+        facts = inputs.facts.hosts[host.host]
+        wanted = {artifact.sha256 for artifact in inputs.manifest.artifacts}
+        unproved = facts.transition is not None and not facts.transition.restore
+        if unproved or not set(facts.contents.values()) <= wanted or not facts.contents:
+            return True
+        if host.pulls and any(pull.name != "tree" for pull in host.pulls):
+            return True
+    return False
+
+
+def data_steps(
+    inputs: PlanInputs, facts: HostFacts, units: tuple[UnitChange, ...], target: int
+) -> tuple[DataStep, ...]:
+    """Return what happens to the data of one host.
+
+    Args:
+        inputs: What the plan is made from.
+        facts: The host as it is.
+        units: What happens to its units.
+        target: The generation that it goes to.
+    """
+    if facts.generation is None or facts.generation == target:
+        return ()
+    if inputs.backwards and not inputs.keep_data:
+        return _back(facts, target)
+    touched = any(unit.name == VECTORDB_UNIT for unit in units)
+    migrations = inputs.upgrade.data_migrations if inputs.upgrade else ()
+    if VECTORDB_UNIT not in facts.units or not (touched or migrations):
+        return ()
+    what = "copy the vector DB's data, checked by count, digest and queries; writes wait until then"
+    steps = [DataStep(kind="snapshot", what=what, bytes=facts.data_bytes)]
+    if not inputs.backwards:
+        steps += [
+            DataStep(
+                kind=each.kind.value,
+                what=each.what,
+                reversible=each.reverse is not MigrationReverse.IRREVERSIBLE,
+                why=each.why,
+            )
+            for each in migrations
+        ]
+    return tuple(steps)
+
+
+def _back(facts: HostFacts, target: int) -> tuple[DataStep, ...]:
+    found = snapshot_of(facts, target)
+    if found is None:
+        return ()
+    points = sum(found.points.values())
+    what = (
+        f"put back the data as of {found.created} ({points} points); what was written since is "
+        "kept aside"
+    )
+    return (DataStep(kind="restore", what=what, snapshot=found.id),)
+
+
+def snapshot_of(facts: HostFacts, generation: int) -> DataSnapshot | None:
+    """Return the newest snapshot of a generation's data; None if its data was never touched."""
+    found = [each for each in facts.snapshots if each.generation == generation]
+    return found[-1] if found else None
+
+
+def collected(facts: HostFacts, target: int, keep: int) -> tuple[int, ...]:
+    """Return the generations that are removed once the generation ``target`` is good.
+
+    Args:
+        facts: The host as it is.
+        target: The generation that it goes to.
+        keep: How many good generations stay, the live one included.
+    """
+    good = [each.number for each in facts.good if each.number in facts.generations]
+    kept = {target, facts.generation, *[n for n in good if n != target][-(keep - 1) :]}
+    if facts.transition is not None:
+        kept |= {facts.transition.before, facts.transition.after}
+    newest = max(good, default=0)
+    # One that was built and never became good, newer than all that are, may be wanted next.
+    return tuple(sorted(n for n in facts.generations if n not in kept and n < max(newest, target)))

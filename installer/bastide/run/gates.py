@@ -1,0 +1,58 @@
+"""What a new generation must pass before it is kept; who looks is handed in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from bastide.schema.release import Gate
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """How a gate was passed, or not.
+
+    Args:
+        gate: Which one.
+        passed: Whether it was.
+        words: What was found, in one sentence.
+        host: The host that was looked at; empty for the whole site.
+        report: The page with everything that was found; None if there is none.
+        seconds: How long it took.
+    """
+
+    gate: Gate
+    passed: bool
+    words: str
+    host: str = ""
+    report: Path | None = None
+    seconds: float = 0.0
+
+
+class GateKeeper(Protocol):
+    """Looks at the site while a run waits. No method changes what a generation is made of."""
+
+    def before(self, host: str) -> None:
+        """Measure what ``host`` runs now, as what the new generation is compared with."""
+
+    def evaluate(self, host: str) -> GateResult:
+        """Ask ``host``'s new generation the golden questions, and compare."""
+
+    def verify(self, pass_: str) -> GateResult:
+        """Prove the whole site with the verification suite; ``pass_`` lets it write vectors."""
+
+
+class NoKeeper:
+    """Nobody looks: every gate beyond health is passed. For plans whose gates are health alone."""
+
+    def before(self, host: str) -> None:
+        """Look away."""
+
+    def evaluate(self, host: str) -> GateResult:
+        """Look away."""
+        return GateResult(Gate.EVALUATION, passed=True, words="not looked at", host=host)
+
+    def verify(self, pass_: str) -> GateResult:  # noqa: ARG002 - the protocol's
+        """Look away."""
+        return GateResult(Gate.VERIFICATION, passed=True, words="not looked at")
