@@ -83,8 +83,7 @@ def _view(result: RollbackResult) -> None:
 @click.option("--to", "wanted", metavar="N|RUN",
               help="The number of a generation, or a run's id (its folder's name in runs/); the "
               "newest earlier run that ended well if not given.")  # fmt: skip
-@click.option("--keep-data", is_flag=True,
-              help="Leave the vector data as it is, even if that generation had other data.")  # fmt: skip
+@click.option("--keep-data", is_flag=True, help="Leave the vector data as it is now.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @reports(_view)
 @recorded("rollback", lambda result: {"back_to": result.back_to, "run": result.apply.run})
