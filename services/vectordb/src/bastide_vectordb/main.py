@@ -19,7 +19,7 @@ from bastide_vectordb.errors import StartupError
 from bastide_vectordb.service import Service
 
 _BAD_CONFIGURATION = 2
-_REQUESTS_END_SECONDS = 2  # for requests under way at a stop; 6 more are for the engines
+_REQUESTS_END_SECONDS = 20  # for requests under way at a stop; 6 more are for the engines
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:

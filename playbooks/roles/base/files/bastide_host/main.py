@@ -16,6 +16,7 @@ from bastide_host.generation import generation
 from bastide_host.host import AgentError, JsonObject, Paths, only_one
 from bastide_host.packages import install_packages
 from bastide_host.prepare import prepare, write_secrets
+from bastide_host.rotation import rotate_in, rotate_out
 from bastide_host.settled import settled
 from bastide_host.stage import stage
 from bastide_host.transition import begin, promote, revert, revert_begin, revert_end, switch
@@ -56,6 +57,16 @@ _READ_ONLY: dict[str, Command] = {
     "describe": lambda paths, _options: describe(paths),
     "health": lambda paths, options: health(paths, options.units, options.seconds),
 }
+# They change only the running gateway, may wait for long, and can be repeated or undone at any
+# time: none of them keeps another agent waiting.
+_TRAFFIC: dict[str, Command] = {
+    "rotate-out": lambda paths, options: rotate_out(
+        paths, options.server, options.backends.split(","), options.seconds
+    ),
+    "rotate-in": lambda paths, options: rotate_in(
+        paths, options.server, options.backends.split(","), options.seconds
+    ),
+}
 _CHANGING: dict[str, Command] = {
     "prepare": lambda paths, _options: prepare(paths, _own_text()),
     "secrets": lambda paths, options: write_secrets(
@@ -77,7 +88,7 @@ _CHANGING: dict[str, Command] = {
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bastide_host.py", description="Bastide's host agent.")
-    parser.add_argument("command", choices=sorted({**_READ_ONLY, **_CHANGING}))
+    parser.add_argument("command", choices=sorted({**_READ_ONLY, **_TRAFFIC, **_CHANGING}))
     parser.add_argument(
         "--unit", dest="units", action="append", default=[], help="to restart, to await"
     )
@@ -87,14 +98,17 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--ca", type=Path, help="CA certificate of the depot, PEM")
     parser.add_argument("--ports", default="{}", help="JSON object: service to port")
     parser.add_argument("--groups", default="", help="the host's groups, with commas between")
+    parser.add_argument("--server", default="", help="whose servers: a host's name")
+    parser.add_argument("--backends", default="", help="the gateway's, with commas between")
     parser.add_argument("--seconds", type=float, default=180.0, help="how long to wait")
     return parser.parse_args(arguments)
 
 
 def _answer(options: argparse.Namespace) -> JsonObject:
     paths = Paths(options.root)
-    if options.command in _READ_ONLY:
-        return _READ_ONLY[options.command](paths, options)
+    unlocked = {**_READ_ONLY, **_TRAFFIC}
+    if options.command in unlocked:
+        return unlocked[options.command](paths, options)
     with only_one(paths):
         return _CHANGING[options.command](paths, options)
 

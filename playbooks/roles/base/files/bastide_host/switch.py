@@ -68,6 +68,15 @@ def fingerprint(paths: Paths, unit: str, generation: Path | None = None) -> str:
     return digest.hexdigest()
 
 
+def birth(paths: Paths, unit: str) -> str:
+    """Return a digest of what a unit takes only when it starts: its own text and credentials."""
+    text = text_of(paths.current / "units" / unit)
+    parts = [text]
+    for _name, path in sorted(re.findall(r"^LoadCredential=(.+?):(.+)$", text, re.MULTILINE)):
+        parts.append(sha256_of(paths.at(path)) if paths.at(path).exists() else "none")
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
 def units_to_restart(
     paths: Paths, units: Iterable[str], states: Mapping[str, str], generation: Path | None = None
 ) -> list[str]:
@@ -122,7 +131,8 @@ def _drop_stale_units(paths: Paths, units: Iterable[str]) -> list[str]:
         for unit in stale:
             (paths.units / unit).unlink()
             (paths.units / "multi-user.target.wants" / unit).unlink(missing_ok=True)
-            (paths.started / unit).unlink(missing_ok=True)
+            for mark in (unit, f"{unit}.born"):
+                (paths.started / mark).unlink(missing_ok=True)
     return stale
 
 

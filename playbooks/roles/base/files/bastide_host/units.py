@@ -9,6 +9,7 @@ import time
 import urllib.parse
 
 from bastide_host.facts import unit_states
+from bastide_host.gateway import NotRunningError, wait_until, worker
 from bastide_host.host import (
     ERROR_TAIL,
     AgentError,
@@ -16,9 +17,15 @@ from bastide_host.host import (
     Paths,
     read_json,
     run,
+    tail,
+    text_of,
     write_atomic,
 )
-from bastide_host.switch import fingerprint
+from bastide_host.rotation import release
+from bastide_host.switch import birth, fingerprint
+
+_UP_SECONDS = 20.0  # for servers that are given requests again before a reload
+_RELOAD_SECONDS = 30.0
 
 
 def _last_words(unit: str) -> str:
@@ -27,19 +34,62 @@ def _last_words(unit: str) -> str:
 
 
 def restart(paths: Paths, units: list[str]) -> JsonObject:
-    """Restart units; whether they work is ``health``'s question.
+    """Restart units, or reload those that can; whether they work is ``health``'s question.
 
     Raises:
         AgentError: One does not start; with its last journal lines.
     """
+    reloaded = []
     for unit in units:
         mark = paths.started / f"{unit}.pending"
         write_atomic(mark, f"{fingerprint(paths, unit)}\n".encode(), 0o600)
-        run(["systemctl", "reset-failed", unit], timeout=20)
-        done = run(["systemctl", "restart", unit], timeout=300)
-        if done.returncode != 0:
-            raise _unhealthy(unit, "did not start")
-    return {"changed": bool(units), "restarted": units}
+        if _can_reload(paths, unit) and _reload(paths, unit):
+            reloaded.append(unit)
+        else:
+            _start_anew(paths, unit)
+    restarted = [unit for unit in units if unit not in reloaded]
+    return {"changed": bool(units), "restarted": restarted, "reloaded": reloaded}
+
+
+def _start_anew(paths: Paths, unit: str) -> None:
+    born = paths.started / f"{unit}.born"
+    born.unlink(missing_ok=True)  # cut off in between, the unit is started anew once more
+    digest = birth(paths, unit)
+    run(["systemctl", "reset-failed", unit], timeout=20)
+    done = run(["systemctl", "restart", unit], timeout=300)
+    if done.returncode != 0:
+        raise _unhealthy(unit, "did not start")
+    write_atomic(born, f"{digest}\n".encode(), 0o600)
+
+
+def _can_reload(paths: Paths, unit: str) -> bool:
+    """Whether a reload is enough: the unit runs, and all that only a start takes is the same."""
+    return (
+        unit == "bastide-gateway.service"
+        and text_of(paths.started / f"{unit}.born").strip() == birth(paths, unit)
+        and unit_states(paths).get(unit) == "active"
+    )
+
+
+def _reload(paths: Paths, unit: str) -> bool:
+    """Reload the gateway without closing a connection; return False if it does not run after all.
+
+    Raises:
+        AgentError: No new process took over; the old one goes on.
+    """
+    try:
+        release(paths, _UP_SECONDS)
+        before = worker(paths)
+        done = run(["systemctl", "reload", unit], timeout=60)
+        if done.returncode == 0 and wait_until(lambda: worker(paths) != before, _RELOAD_SECONDS):
+            return True
+    except NotRunningError:
+        return False
+    raise AgentError(
+        "BAS-6082",
+        f"{unit} was not reloaded and goes on as before:\n{tail(done)}\n{_last_words(unit)}",
+        "the cause is usually in these lines; bastide apply can be repeated",
+    )
 
 
 def _unhealthy(unit: str, what: str) -> AgentError:

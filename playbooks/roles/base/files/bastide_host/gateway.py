@@ -1,0 +1,132 @@
+"""Talk to the running gateway through HAProxy's runtime socket."""
+
+from __future__ import annotations
+
+import csv
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bastide_host.host import AgentError, Paths
+
+HOLD = "_hold"  # the server of each backend that takes requests while no other can
+_ANSWER_SECONDS = 10.0
+_FORCED = 0x01 | 0x08  # of a server's administrative state: maintenance, drain
+
+
+@dataclass(frozen=True)
+class Server:
+    """One server of a backend, as the gateway sees it now.
+
+    Args:
+        backend: The backend's name.
+        name: The server's name: its host's.
+        status: HAProxy's word: ``UP``, ``DOWN``, ``DRAIN``, ``MAINT``, also ``DOWN 1/2``.
+        sessions: Requests that it works on.
+        queued: Requests that wait for it and no other.
+        out: Whether somebody took it out of rotation; a server that is out may be DOWN as well.
+    """
+
+    backend: str
+    name: str
+    status: str
+    sessions: int
+    queued: int
+    out: bool = False
+
+    @property
+    def takes_requests(self) -> bool:
+        """Whether new requests go to it."""
+        return self.status.startswith("UP")
+
+    @property
+    def busy(self) -> int:
+        """Requests that would suffer if it stopped now."""
+        return self.sessions + self.queued
+
+
+class NotRunningError(Exception):
+    """No gateway runs on this host."""
+
+
+def ask(paths: Paths, command: str) -> str:
+    """Send one command to the gateway's runtime socket; return what it answers.
+
+    Raises:
+        NotRunningError: No gateway runs here.
+        AgentError: It does not answer.
+    """
+    place = paths.at("/run/bastide-gateway/admin.sock")
+    parts = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(_ANSWER_SECONDS)
+        try:
+            connection.connect(str(place))
+        except (FileNotFoundError, ConnectionRefusedError) as error:
+            raise NotRunningError(str(place)) from error
+        try:
+            connection.sendall(f"{command}\n".encode())
+            while part := connection.recv(1 << 16):
+                parts.append(part)
+        except OSError as error:
+            raise AgentError(
+                "BAS-6080",
+                f"the gateway does not answer {command!r} on {place}: {error}",
+                "see systemctl status bastide-gateway, then apply again",
+            ) from error
+    return b"".join(parts).decode("utf-8", "replace").strip()
+
+
+def order(paths: Paths, command: str) -> None:
+    """Send a command that answers nothing when it is carried out.
+
+    Raises:
+        AgentError: It answered: it refuses.
+    """
+    answer = ask(paths, command)
+    if answer:
+        raise AgentError(
+            "BAS-6080", f"the gateway refuses {command!r}: {answer}", "report this: it is a bug"
+        )
+
+
+def _table(text: str, separator: str) -> list[dict[str, str]]:
+    """Return a table of HAProxy's, whose line of headings begins with ``# ``."""
+    lines = text[text.index("# ") + 2 :].splitlines() if "# " in text else []
+    return list(csv.DictReader(lines, delimiter=separator))
+
+
+def servers(paths: Paths) -> list[Server]:
+    """Return every server of every backend."""
+    states = _table(ask(paths, "show servers state"), " ")
+    out = {(s["be_name"], s["srv_name"]): int(s["srv_admin_state"]) & _FORCED for s in states}
+    return [
+        Server(
+            row["pxname"],
+            row["svname"],
+            row["status"],
+            int(row["scur"] or 0),
+            int(row["qcur"] or 0),
+            bool(out.get((row["pxname"], row["svname"]))),
+        )
+        for row in _table(ask(paths, "show stat"), ",")
+        if row["svname"] not in {"FRONTEND", "BACKEND"}
+    ]
+
+
+def worker(paths: Paths) -> int:
+    """Return the process id of the worker that takes new connections."""
+    lines = ask(paths, "show info").splitlines()
+    fields = dict(line.split(": ", 1) for line in lines if ": " in line)
+    return int(fields.get("Pid", "0"))
+
+
+def wait_until(done: Callable[[], bool], seconds: float) -> bool:
+    """Ask ``done`` until it agrees or the time is over; return its last answer."""
+    deadline = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
