@@ -140,9 +140,7 @@ def _template(card: ModelCard, origin: Converted) -> str:
 
 def _identity(card: ModelCard) -> bert_gguf.Identity:
     label = f"{card.parameters / 1e6:.0f}M"
-    return bert_gguf.Identity(
-        card.title, card.licence.label.lower(), label, str(card.quantisation)
-    )
+    return bert_gguf.Identity(card.title, card.licence.label.lower(), label, str(card.quantisation))
 
 
 def _require_digest(card: ModelCard, digest: str, size: int) -> None:

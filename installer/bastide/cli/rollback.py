@@ -15,6 +15,7 @@ from bastide.cli.output import reports, stdout
 from bastide.cli.recording import recorded
 from bastide.errors import BastideError, ConfigError, RollbackError
 from bastide.layout import Home, SiteFolder
+from bastide.plan.path import Road
 from bastide.progress import SilentProgress
 from bastide.run.apply import apply
 from bastide.run.earlier import EarlierRun, choose, good_runs, site_of, trees_of
@@ -110,6 +111,7 @@ def _wanted(run: EarlierRun, present: Site, store: Store) -> Wanted:
         target=read_target(store, bundle),
         trees=trees_of(run),
         blobs={each.sha256: store.blob(each.sha256) for each in bundle.manifest.artifacts},
+        road=Road(rollback=True),
     )
 
 

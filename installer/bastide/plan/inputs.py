@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from bastide.plan.path import Road
 from bastide.schema.artifact import Manifest
 from bastide.schema.facts import SiteFacts
 from bastide.schema.site import Site
@@ -38,6 +39,7 @@ class PlanInputs:
         facts: What the hosts are now.
         trees: Each host's rendered files.
         created: The present time, RFC 3339; it decides nothing.
+        road: Upgrade manifests, which say from where the release can be reached.
     """
 
     site: Site
@@ -48,3 +50,16 @@ class PlanInputs:
     facts: SiteFacts
     trees: Mapping[str, TreeDigest]
     created: str
+    road: Road = field(default_factory=Road)
+
+    @property
+    def replaces(self) -> Mapping[str, str]:
+        """Models of earlier releases, each with the one of this release that follows it."""
+        release = self.road.known.get(self.release)
+        return release.upgrade.replaces if release else {}
+
+    @property
+    def running(self) -> tuple[str, ...]:
+        """The releases that the site's hosts run now; a host that does not know is left out."""
+        known = (self.facts.hosts[host] for host in self.site.hosts if host in self.facts.hosts)
+        return tuple(sorted({each.release for each in known if each.generation and each.release}))

@@ -16,6 +16,7 @@ from bastide.errors import PreflightError, Problem
 from bastide.plan import changes
 from bastide.plan.inputs import PlanInputs
 from bastide.plan.needs import HostNeeds, generation_digest, host_needs
+from bastide.plan.path import Route, solve
 from bastide.schema.artifact import ArtifactKind
 from bastide.schema.plan import HostPlan, Plan
 
@@ -29,13 +30,16 @@ def make_plan(inputs: PlanInputs) -> Plan:
 
     Raises:
         ConfigError: The bundle does not carry a chosen model.
-        PreflightError: A host gave no facts.
+        PreflightError: A host gave no facts, or the release cannot be reached in one apply.
     """
-    needs = host_needs(inputs.site, inputs.manifest, inputs.trees)
+    needs = host_needs(inputs.site, inputs.manifest, inputs.trees, inputs.replaces)
     _require_facts(inputs)
+    route = _route(inputs)
     return Plan(
         site=inputs.site.name,
         release=inputs.release,
+        coming_from=route.coming_from,
+        why_legal=route.why,
         bundle=inputs.bundle,
         site_digest=inputs.site_digest,
         facts_digest=facts_digest(inputs),
@@ -124,6 +128,13 @@ def facts_digest(inputs: PlanInputs) -> str:
         }
     text = json.dumps(decisive, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _route(inputs: PlanInputs) -> Route:
+    facts = [inputs.facts.hosts[host] for host in inputs.site.hosts]
+    if not inputs.running and any(each.generation for each in facts):
+        return Route((), "")  # installed, but no host knows of which release
+    return solve(inputs.release, inputs.running, inputs.road)
 
 
 def _require_facts(inputs: PlanInputs) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bastide.plan.inputs import PlanInputs, TreeDigest
+from bastide.plan.path import Road
 from bastide.render.trees import HostTree
 from bastide.schema.artifact import Manifest
 from bastide.schema.facts import SiteFacts
@@ -29,6 +30,7 @@ class Wanted:
         target: What the hosts should be.
         trees: Each host's rendered files.
         blobs: Where the store has each artifact: path by SHA-256.
+        road: Upgrade manifests, which say from where the release can be reached.
     """
 
     site: Site
@@ -40,6 +42,7 @@ class Wanted:
     target: Target
     trees: Mapping[str, HostTree]
     blobs: Mapping[str, Path]
+    road: Road = field(default_factory=Road)
 
     def plan_inputs(self, facts: SiteFacts, created: str) -> PlanInputs:
         """Return what the planner takes.
@@ -61,4 +64,5 @@ class Wanted:
             facts=facts,
             trees=trees,
             created=created,
+            road=self.road,
         )
