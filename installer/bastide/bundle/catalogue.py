@@ -10,11 +10,15 @@ from typing import Generic, TypeVar
 
 from packaging.version import Version
 
+from bastide import resources
 from bastide.errors import ConfigError
+from bastide.evaluation.suites import CORPUS, QUESTIONS, assemble
+from bastide.plan.path import lineage
 from bastide.schema.base import Value
 from bastide.schema.loading import parse_yaml
 from bastide.schema.model_card import CatalogueCard, ModelCard
 from bastide.schema.release import Release
+from bastide.schema.suite import Suite
 from bastide.schema.target import Target
 
 V = TypeVar("V", bound=Value)
@@ -30,6 +34,19 @@ class Entry(Generic[V]):
     value: V
     text: str
     filename: str
+
+
+@dataclass(frozen=True)
+class CarriedSuite:
+    """A question suite as a bundle will carry it.
+
+    Args:
+        entry: Its own file.
+        files: Text of the files that it names, by what they are for it.
+    """
+
+    entry: Entry[Suite]
+    files: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -53,6 +70,42 @@ class Catalogue:
         entry = self._read("releases", name, Release)
         _same(entry.value.full_name, name, f"releases/{name}.yaml")
         return entry
+
+    def stepping_stones(self, release: Release) -> tuple[Entry[Release], ...]:
+        """Return the releases on the ways that lead to ``release``, by name.
+
+        Raises:
+            ConfigError: A release's file has mistakes.
+        """
+        entries = {name: self.release(name) for name in self._names("releases")}
+        known = {name: entry.value for name, entry in entries.items()}
+        ways = lineage(release.full_name, {**known, release.full_name: release})
+        return tuple(entries[name] for name in ways)
+
+    def suite(self, name: str) -> CarriedSuite:
+        """Return the question suite ``name`` with the files that it names.
+
+        These are looked for beside it, and then beside the suites that ship.
+
+        Raises:
+            ConfigError: There is none of that name, or a file has mistakes.
+        """
+        entry = self._read("suites", name, Suite)
+        _same(entry.value.name, name, f"suites/{name}.yaml")
+        suite = entry.value
+        corpus = self._beside(suite.corpus)
+        questions = self._beside(suite.retrieval.questions if suite.retrieval else None)
+        assemble(suite, self.root / "suites" / entry.filename, corpus, questions)
+        files = {CORPUS: corpus, QUESTIONS: questions}
+        texts = {part: path.read_text() for part, path in files.items() if path is not None}
+        return CarriedSuite(entry, texts)
+
+    def _beside(self, named: str | None) -> Path | None:
+        if named is None:
+            return None
+        own = self.root / "suites" / named
+        shipped = resources.catalogue() / "suites" / named
+        return shipped if shipped.is_file() and not own.is_file() else own
 
     def model(self, name: str) -> Entry[ModelCard]:
         """Return the model card ``name``, for a bundle: its file must be pinned.

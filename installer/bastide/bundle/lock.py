@@ -15,7 +15,7 @@ from bastide.bundle.wheels import HOST_COMPONENTS, wheel_entries
 from bastide.bundle.workshop import Workshop, public_url
 from bastide.errors import BundleError, ConfigError
 from bastide.host.files import write_atomic
-from bastide.schema.artifact import Artifact, ArtifactKind, Component
+from bastide.schema.artifact import STEPPING_STONE, SUITE, Artifact, ArtifactKind, Component
 from bastide.schema.lock import Download, Inline, Joined, Lock, LockEntry, Member
 from bastide.schema.model_card import ModelCard
 from bastide.schema.model_file import Part
@@ -61,10 +61,30 @@ def resolve(catalogue: Catalogue, release: str, target: str, workshop: Workshop)
     entries += _os_entries(plan, platform, workshop)
     entries += wheel_entries(plan, platform, workshop)
     entries += script_entries(plan, workshop)
+    entries += _upgrade_entries(catalogue, plan)
     entries.append(_text("release", plan.version, "release.yaml", release_entry.text))
     entries.append(_text("target", platform.version, "target.yaml", target_entry.text))
     ordered = sorted(entries, key=lambda e: (e.artifact.kind, e.artifact.name))
     return Lock(release=plan.full_name, target=platform.name, entries=tuple(ordered))
+
+
+def _upgrade_entries(catalogue: Catalogue, release: Release) -> list[LockEntry]:
+    """Return what the isolated side needs to know for an upgrade, besides the release itself.
+
+    That is the upgrade manifests of the releases on the ways to this one, and the questions of its
+    evaluation gate.
+    """
+    entries = []
+    for stone in catalogue.stepping_stones(release):
+        name = f"{STEPPING_STONE}{stone.value.full_name}"
+        entries.append(_text(name, stone.value.version, f"{name}.yaml", stone.text))
+    if release.upgrade.evaluation is not None:
+        suite = catalogue.suite(release.upgrade.evaluation.suite)
+        name = f"{SUITE}{suite.entry.value.name}"
+        entries.append(_text(name, release.version, f"{name}.yaml", suite.entry.text))
+        for part, text in sorted(suite.files.items()):
+            entries.append(_text(f"{name}-{part}", release.version, f"{name}-{part}.jsonl", text))
+    return entries
 
 
 def _model_entries(catalogue: Catalogue, release: Release, workshop: Workshop) -> list[LockEntry]:

@@ -7,11 +7,11 @@ from pathlib import Path
 from bastide.bundle.workshop import Workshop
 from bastide.errors import BundleError, Problem
 from bastide.schema.gguf_check import check_gguf
-from bastide.schema.lock import Container, Converted, Download, Joined, Member
+from bastide.schema.lock import Converted, Download, Joined, Member
 from bastide.schema.model_card import IndexSource, ModelCard, Source
 from bastide.schema.model_file import Part
 from bastide.sources.archive import join_members, unpack_flat_zip, zip_member
-from bastide.sources.convert import bert_gguf
+from bastide.sources.convert import bert_gguf, gguf_template
 from bastide.sources.places import index_pin, pin_of
 from bastide.sources.scratch import scratch
 
@@ -70,7 +70,9 @@ def _bring(card: ModelCard, source: Source, workshop: Workshop) -> ModelOrigin:
         digest, size = zip_member(path, source.member, workshop.cache)
         _require_digest(card, digest, size)
         return Member(container=container, path=source.member)
-    return convert_model(card, container, source.member, workshop)
+    recipe = gguf_template.RECIPE if source.convert == "gguf-template" else bert_gguf.RECIPE
+    origin = Converted(container=container, path=source.member, recipe=recipe)
+    return convert_model(card, origin, workshop)
 
 
 def _parts(source: IndexSource, workshop: Workshop) -> Joined:
@@ -98,33 +100,47 @@ def join_model(card: ModelCard, origin: Joined, workshop: Workshop) -> Joined:
     return origin
 
 
-def convert_model(
-    card: ModelCard, container: Container, member: tuple[str, ...], workshop: Workshop
-) -> Converted:
-    """Make the card's GGUF file out of a zip in a fetched container.
+def convert_model(card: ModelCard, origin: Converted, workshop: Workshop) -> Converted:
+    """Make the card's GGUF file out of a member of a fetched container.
 
     Raises:
         BundleError: It cannot be converted, or gives other bytes than the card pins.
     """
-    origin = Converted(container=container, path=member, recipe=bert_gguf.RECIPE)
     cache = workshop.cache
     if cache.has(card.file.sha256):
         return origin
-    digest, _ = zip_member(cache.path(container.sha256), member, cache)
+    digest, _ = zip_member(cache.path(origin.container.sha256), origin.path, cache)
     with scratch(cache.root) as folder:
-        unpacked, output = folder / "model", folder / card.file.name
-        unpack_flat_zip(cache.path(digest), unpacked)
-        workshop.progress.note(f"convert {card.title} to GGUF {card.quantisation}")
-        bert_gguf.convert(unpacked, output, _identity(card))
+        output = folder / card.file.name
+        if origin.recipe == gguf_template.RECIPE:
+            workshop.progress.note(f"give {card.title} its chat template")
+            gguf_template.convert(cache.path(digest), output, _template(card, origin))
+        else:
+            unpack_flat_zip(cache.path(digest), folder / "model")
+            workshop.progress.note(f"convert {card.title} to GGUF {card.quantisation}")
+            bert_gguf.convert(folder / "model", output, _identity(card))
         with output.open("rb") as stream:
             made, size = cache.put_stream(stream)
     _require_digest(card, made, size)
     return origin
 
 
+def _template(card: ModelCard, origin: Converted) -> str:
+    """Return the chat template of the card's source that ``origin`` came from."""
+    for source in card.sources:
+        pinned = isinstance(source, IndexSource) and source.sha256 == origin.container.sha256
+        if pinned and isinstance(source, IndexSource) and source.chat_template:
+            return source.chat_template
+    raise BundleError(
+        f"the model card {card.name} has no chat template for {origin.container.url}",
+        code="BAS-3031",
+        hint="make a new lock: `bastide bundle lock`",
+    )
+
+
 def _identity(card: ModelCard) -> bert_gguf.Identity:
     label = f"{card.parameters / 1e6:.0f}M"
-    return bert_gguf.Identity(card.title, card.licence.label.lower(), label)
+    return bert_gguf.Identity(card.title, card.licence.label.lower(), label, str(card.quantisation))
 
 
 def _require_digest(card: ModelCard, digest: str, size: int) -> None:

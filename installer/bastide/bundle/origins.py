@@ -76,7 +76,7 @@ def _make(entry: LockEntry, lock: Lock, workshop: Workshop) -> None:
             join_model(card, origin, workshop)
         case Converted():
             card = document_in(lock, f"model-{entry.artifact.name}", ModelCard)
-            convert_model(card, origin.container, origin.path, workshop)
+            convert_model(card, origin, workshop)
         case Built() if origin.recipe == llama_wheel.RECIPE:
             release = document_in(lock, "release", Release)
             target = document_in(lock, "target", Target)

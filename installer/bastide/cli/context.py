@@ -12,9 +12,10 @@ import click
 
 from bastide.errors import BundleError, ConfigError, Problem
 from bastide.layout import Home, SiteFolder
+from bastide.plan.path import Road
 from bastide.render.trees import render_trees
 from bastide.run.wanted import Wanted
-from bastide.schema.artifact import ArtifactKind
+from bastide.schema.artifact import STEPPING_STONE, ArtifactKind
 from bastide.schema.loading import parse_yaml
 from bastide.schema.model_card import ModelCard
 from bastide.schema.release import Release
@@ -66,7 +67,7 @@ class SiteContext:
             target=self.target,
             trees=render_trees(self.site, self.release, manifest, self.cards),
             blobs={each.sha256: self.store.blob(each.sha256) for each in manifest.artifacts},
-            upgrade=self.release.upgrade,
+            road=read_road(self.store, self.site.target),
         )
 
 
@@ -153,6 +154,41 @@ def read_cards(store: Store, bundle: StoredBundle, site: Site) -> dict[str, Mode
     names = sorted({site.models.llm, site.models.embeddings})
     carried = {name: files[f"model-{name}"] for name in names if f"model-{name}" in files}
     return {name: _read(store, bundle, file, ModelCard) for name, file in carried.items()}
+
+
+def read_road(store: Store, target: str) -> Road:
+    """Return the upgrade manifests of all imported bundles, and which releases are imported.
+
+    A release that several bundles tell of is taken from its own bundle, else from the newest.
+
+    Args:
+        store: The imported bundles.
+        target: Of the bundles that count as imported.
+
+    Raises:
+        BundleError: A manifest is damaged.
+    """
+    told: dict[str, Release] = {}
+    own: dict[str, Release] = {}
+    for bundle in store.bundles():
+        for artifact in bundle.manifest.of_kind(ArtifactKind.CATALOGUE):
+            if artifact.name.startswith(STEPPING_STONE):
+                release = _manifest(store, bundle, artifact.filename)
+                told |= {release.full_name: release} if release else {}
+        release = _manifest(store, bundle, "release.yaml")
+        own |= {release.full_name: release} if release else {}
+    imported = {each.root.release for each in store.bundles() if each.root.target == target}
+    return Road({**told, **own}, frozenset(imported))
+
+
+def _manifest(store: Store, bundle: StoredBundle, filename: str) -> Release | None:
+    """Return an upgrade manifest of a bundle; None if another version of Bastide wrote it."""
+    try:
+        return _read(store, bundle, filename, Release)
+    except BundleError as error:
+        if error.code != WRONG_CARD:
+            raise
+        return None
 
 
 def read_target(store: Store, bundle: StoredBundle) -> Target:

@@ -26,12 +26,21 @@ Line = tuple[str, str]  # text, style
 def print_plan(console: Console, plan: Plan) -> None:
     """Print what changes on which host, and the totals."""
     console.print(f"site {plan.site}, release {plan.release}, bundle {plan.bundle[:12]}")
+    if plan.why_legal:
+        console.print(_way(plan), markup=False)
     for host in plan.hosts:
         console.print("")
         for text, style in _host_lines(host):
             console.print(text, style=style or None, markup=False)
     console.print("")
     console.print(totals(plan), markup=False)
+
+
+def _way(plan: Plan) -> str:
+    """Return from where the plan leads, and why that is legal, in one line."""
+    if not plan.coming_from:
+        return plan.why_legal
+    return f"coming from {', '.join(plan.coming_from)}: {plan.why_legal}"
 
 
 def totals(plan: Plan) -> str:

@@ -21,6 +21,7 @@ from bastide.cli.output import reports, stdout
 from bastide.cli.recording import recorded
 from bastide.errors import BastideError, ConfigError, RollbackError
 from bastide.layout import Home, SiteFolder
+from bastide.plan.path import Road
 from bastide.progress import SilentProgress
 from bastide.run.apply import apply
 from bastide.run.changeover import Ending
@@ -139,8 +140,8 @@ def _wanted(run: EarlierRun, present: Site, store: Store, *, keep_data: bool) ->
         target=read_target(store, bundle),
         trees=trees_of(run),
         blobs={each.sha256: store.blob(each.sha256) for each in bundle.manifest.artifacts},
-        backwards=True,
         keep_data=keep_data,
+        road=Road(rollback=True),
     )
 
 

@@ -5,15 +5,21 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bastide.errors import ConfigError, Problem
-from bastide.schema.loading import load_yaml
+from bastide.schema.artifact import SUITE, ArtifactKind
+from bastide.schema.loading import load_yaml, parse_yaml
 from bastide.schema.suite import Suite
+from bastide.store.local import Store, StoredBundle
 
 WRONG_SUITE = "BAS-2056"
+# What a bundle calls the files that a suite names.
+CORPUS = "corpus"
+QUESTIONS = "questions"
 
 
 @dataclass(frozen=True)
@@ -69,36 +75,92 @@ def load_suite(path: Path) -> LoadedSuite:
         ConfigError: It or a file beside it has mistakes; all are listed with file and line.
     """
     suite = load_yaml(path, Suite, code=WRONG_SUITE)
-    corpus: dict[str, str] = {}
-    searches: list[Search] = []
+    corpus = path.parent / suite.corpus if suite.corpus else None
+    questions = path.parent / suite.retrieval.questions if suite.retrieval else None
+    return assemble(suite, path, corpus, questions)
+
+
+def read_suite(store: Store, bundle: StoredBundle, name: str) -> LoadedSuite:
+    """Return a question suite that an imported bundle carries.
+
+    Args:
+        store: The imported bundles.
+        bundle: The one whose release asks for the suite.
+        name: The suite's name, as ``upgrade.evaluation.suite`` says it.
+
+    Raises:
+        BundleError: The bundle does not carry it, or the store's copy is damaged.
+        ConfigError: It has mistakes.
+    """
+    files = {a.name: a for a in bundle.manifest.of_kind(ArtifactKind.CATALOGUE)}
+    head = f"{SUITE}{name}"
+    filename = files[head].filename if head in files else f"{head}.yaml"
+    content = store.read_catalogue(bundle.manifest, filename)
+    suite = parse_yaml(content, Suite, where=filename, code=WRONG_SUITE)
+    beside: dict[str, Path] = {}
+    for part in (CORPUS, QUESTIONS):
+        if artifact := files.get(f"{head}-{part}"):
+            store.read_catalogue(bundle.manifest, artifact.filename)  # refuses a damaged one
+            beside[part] = store.blob(artifact.sha256)
+    lost = Path(f"{bundle.root.release} (not in the bundle)")
+    corpus = beside.get(CORPUS, lost) if suite.corpus else None
+    questions = beside.get(QUESTIONS, lost) if suite.retrieval else None
+    return assemble(suite, Path(filename), corpus, questions)
+
+
+def assemble(
+    suite: Suite, where: Path, corpus_file: Path | None, questions_file: Path | None
+) -> LoadedSuite:
+    """Return a suite with what the files that it names say.
+
+    Args:
+        suite: What the suite's own file says.
+        where: That file, for messages.
+        corpus_file: Its corpus; None if it has none.
+        questions_file: Its questions of retrieval; None if it has none.
+
+    Raises:
+        ConfigError: A file has mistakes; all are listed with file and line.
+    """
     problems: list[Problem] = []
-    if suite.corpus:
-        for where, item in _lines(path.parent / suite.corpus, ("id", "text"), problems):
-            if item["id"] in corpus:
-                problems.append(Problem(where, f"id {item['id']!r} is given twice"))
-            title = item.get("title")
-            corpus[item["id"]] = f"{title}\n{item['text']}" if title else item["text"]
-    if suite.retrieval:
-        file = path.parent / suite.retrieval.questions
-        for where, item in _lines(file, ("id", "question", "passage"), problems):
-            searches.append(Search(item["id"], item["question"], item["passage"]))
-            if item["passage"] not in corpus:
-                problems.append(Problem(where, f"the corpus has no passage {item['passage']!r}"))
+    corpus = _corpus(corpus_file, problems)
+    searches = _searches(questions_file, corpus, problems)
     for question in suite.questions:
         lacking = [each for each in question.passages if each not in corpus]
         if lacking:
             what = f"question {question.id}: the corpus has no passage {', '.join(lacking)}"
-            problems.append(Problem(str(path), what))
+            problems.append(Problem(str(where), what))
     if problems:
         raise ConfigError(
-            f"{path} or the files that it names have {len(problems)} mistakes",
+            f"{where} or the files that it names have {len(problems)} mistakes",
             code=WRONG_SUITE,
             hint="correct them and run the command again",
             problems=tuple(problems),
         )
     whole = json.dumps([suite.digest(), corpus, [vars(each) for each in searches]], sort_keys=True)
     digest = hashlib.sha256(whole.encode()).hexdigest()
-    return LoadedSuite(suite, corpus, tuple(searches), digest)
+    return LoadedSuite(suite, corpus, searches, digest)
+
+
+def _corpus(file: Path | None, problems: list[Problem]) -> dict[str, str]:
+    corpus: dict[str, str] = {}
+    for where, item in _lines(file, ("id", "text"), problems) if file else ():
+        if item["id"] in corpus:
+            problems.append(Problem(where, f"id {item['id']!r} is given twice"))
+        title = item.get("title")
+        corpus[item["id"]] = f"{title}\n{item['text']}" if title else item["text"]
+    return corpus
+
+
+def _searches(
+    file: Path | None, corpus: Mapping[str, str], problems: list[Problem]
+) -> tuple[Search, ...]:
+    searches = []
+    for where, item in _lines(file, ("id", "question", "passage"), problems) if file else ():
+        searches.append(Search(item["id"], item["question"], item["passage"]))
+        if item["passage"] not in corpus:
+            problems.append(Problem(where, f"the corpus has no passage {item['passage']!r}"))
+    return tuple(searches)
 
 
 def _lines(

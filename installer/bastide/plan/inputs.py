@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from bastide.plan.path import Road
 from bastide.schema.artifact import Manifest
 from bastide.schema.facts import SiteFacts
 from bastide.schema.release import Upgrade
@@ -39,9 +40,8 @@ class PlanInputs:
         facts: What the hosts are now.
         trees: Each host's rendered files.
         created: The present time, RFC 3339; it decides nothing.
-        upgrade: The release's upgrade manifest; None if it is not known.
-        backwards: It is a rollback.
         keep_data: A rollback leaves the vector data as it is.
+        road: Upgrade manifests, which say from where the release can be reached.
     """
 
     site: Site
@@ -52,6 +52,27 @@ class PlanInputs:
     facts: SiteFacts
     trees: Mapping[str, TreeDigest]
     created: str
-    upgrade: Upgrade | None = None
-    backwards: bool = False
     keep_data: bool = False
+    road: Road = field(default_factory=Road)
+
+    @property
+    def upgrade(self) -> Upgrade | None:
+        """The release's upgrade manifest; None if it is not known."""
+        release = self.road.known.get(self.release)
+        return release.upgrade if release else None
+
+    @property
+    def backwards(self) -> bool:
+        """Whether it is a rollback."""
+        return self.road.rollback
+
+    @property
+    def replaces(self) -> Mapping[str, str]:
+        """Models of earlier releases, each with the one of this release that follows it."""
+        return self.upgrade.replaces if self.upgrade else {}
+
+    @property
+    def running(self) -> tuple[str, ...]:
+        """The releases that the site's hosts run now; a host that does not know is left out."""
+        known = (self.facts.hosts[host] for host in self.site.hosts if host in self.facts.hosts)
+        return tuple(sorted({each.release for each in known if each.generation and each.release}))

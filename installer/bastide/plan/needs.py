@@ -92,14 +92,23 @@ class HostNeeds:
 
 
 def host_needs(
-    site: Site, manifest: Manifest, trees: Mapping[str, TreeDigest]
+    site: Site,
+    manifest: Manifest,
+    trees: Mapping[str, TreeDigest],
+    replaces: Mapping[str, str] | None = None,
 ) -> tuple[HostNeeds, ...]:
     """Return what each host of the site must have, in the site's order.
+
+    Args:
+        site: The site.
+        manifest: The bundle's artifacts.
+        trees: Each host's rendered files.
+        replaces: Models of earlier releases with their successors, for the error's hint.
 
     Raises:
         ConfigError: The bundle does not carry a model that the site chose.
     """
-    _require_models(site, manifest)
+    _require_models(site, manifest, replaces or {})
     chosen = {Component.LLM: site.models.llm, Component.EMBEDDINGS: site.models.embeddings}
     needs = []
     for name, host in site.hosts.items():
@@ -154,14 +163,20 @@ def _fits(artifact: Artifact, wanted: set[Component], chosen: Mapping[Component,
     return any(chosen.get(use) == artifact.name for use in uses)
 
 
-def _require_models(site: Site, manifest: Manifest) -> None:
+def _require_models(site: Site, manifest: Manifest, replaces: Mapping[str, str]) -> None:
     for use, name in (("llm", site.models.llm), ("embeddings", site.models.embeddings)):
         models = manifest.of_kind(ArtifactKind.MODEL)
         fitting = sorted(a.name for a in models if Component(use) in a.components)
         if name not in fitting:
+            advice = f"set models.{use} to one of these, or import a bundle that has '{name}'"
+            if replaces.get(name) in fitting:
+                advice = (
+                    f"in this release '{replaces[name]}' follows '{name}': set models.{use}: "
+                    f"{replaces[name]}"
+                )
             raise ConfigError(
                 f"site.yaml: models.{use} is '{name}', but the bundle {manifest.release} carries "
                 f"for this use: {', '.join(fitting) or 'nothing'}",
                 code=MODEL_MISSING,
-                hint=f"set models.{use} to one of these, or import a bundle that has '{name}'",
+                hint=advice,
             )

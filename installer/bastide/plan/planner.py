@@ -16,6 +16,7 @@ from bastide.errors import PreflightError, Problem
 from bastide.plan import changes, switching
 from bastide.plan.inputs import PlanInputs
 from bastide.plan.needs import HostNeeds, generation_digest, host_needs
+from bastide.plan.path import Route, solve
 from bastide.schema.artifact import ArtifactKind
 from bastide.schema.facts import HostFacts
 from bastide.schema.plan import HostPlan, Plan
@@ -31,16 +32,19 @@ def make_plan(inputs: PlanInputs) -> Plan:
 
     Raises:
         ConfigError: The bundle does not carry a chosen model.
-        PreflightError: A host gave no facts.
+        PreflightError: A host gave no facts, or the release cannot be reached in one apply.
     """
-    needs = host_needs(inputs.site, inputs.manifest, inputs.trees)
+    needs = host_needs(inputs.site, inputs.manifest, inputs.trees, inputs.replaces)
     _require_facts(inputs)
     hosts = {each.host: plan_host(each, inputs) for each in needs}
     canary = switching.canary_of(inputs.site, inputs.facts.hosts)
     ordered = tuple(hosts[name] for name in switching.host_order(inputs.site, canary))
+    route = _route(inputs)
     return Plan(
         site=inputs.site.name,
         release=inputs.release,
+        coming_from=route.coming_from,
+        why_legal=route.why,
         bundle=inputs.bundle,
         site_digest=inputs.site_digest,
         facts_digest=facts_digest(inputs),
@@ -142,6 +146,13 @@ def facts_digest(inputs: PlanInputs) -> str:
         }
     text = json.dumps(decisive, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _route(inputs: PlanInputs) -> Route:
+    facts = [inputs.facts.hosts[host] for host in inputs.site.hosts]
+    if not inputs.running and any(each.generation for each in facts):
+        return Route((), "")  # installed, but no host knows of which release
+    return solve(inputs.release, inputs.running, inputs.road)
 
 
 def _require_facts(inputs: PlanInputs) -> None:

@@ -71,7 +71,7 @@ def check(inputs: PreflightInputs) -> tuple[Finding, ...]:
     """
     plan = inputs.plan
     found = _context(plan.site, inputs.cards)
-    for needs in host_needs(plan.site, plan.manifest, plan.trees):
+    for needs in host_needs(plan.site, plan.manifest, plan.trees, plan.replaces):
         facts = plan.facts.hosts.get(needs.host)
         if facts is None:
             found.append(_silent(needs.host, plan.facts.unreachable.get(needs.host), plan.site))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bastide.plan.inputs import PlanInputs, TreeDigest
+from bastide.plan.path import Road
 from bastide.render.trees import HostTree
 from bastide.schema.artifact import Manifest
 from bastide.schema.facts import SiteFacts
 from bastide.schema.model_card import ModelCard
-from bastide.schema.release import Upgrade
 from bastide.schema.site import Site
 from bastide.schema.target import Target
 
@@ -30,9 +30,8 @@ class Wanted:
         target: What the hosts should be.
         trees: Each host's rendered files.
         blobs: Where the store has each artifact: path by SHA-256.
-        upgrade: The release's upgrade manifest; None if it is not known.
-        backwards: It is where the site was before: a rollback.
         keep_data: A rollback leaves the vector data as it is.
+        road: Upgrade manifests, which say from where the release can be reached.
     """
 
     site: Site
@@ -44,9 +43,8 @@ class Wanted:
     target: Target
     trees: Mapping[str, HostTree]
     blobs: Mapping[str, Path]
-    upgrade: Upgrade | None = None
-    backwards: bool = False
     keep_data: bool = False
+    road: Road = field(default_factory=Road)
 
     def plan_inputs(self, facts: SiteFacts, created: str) -> PlanInputs:
         """Return what the planner takes.
@@ -68,7 +66,6 @@ class Wanted:
             facts=facts,
             trees=trees,
             created=created,
-            upgrade=self.upgrade,
-            backwards=self.backwards,
             keep_data=self.keep_data,
+            road=self.road,
         )

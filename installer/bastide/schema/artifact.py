@@ -25,6 +25,12 @@ class ArtifactKind(StrEnum):
     CATALOGUE = "catalogue"  # release and model cards, as the site will read them
 
 
+# How the names of catalogue artifacts begin that are upgrade manifests of earlier releases, and
+# those that belong to a question suite.
+STEPPING_STONE = "release-"
+SUITE = "suite-"
+
+
 class Component(StrEnum):
     """Who needs an artifact: the control node, all hosts, or the hosts of one group."""
 

@@ -91,12 +91,25 @@ class IndexSource(_Pinned):
         min_length=1,
         max_length=2,
     )
-    convert: Literal["bert-gguf"] | None = Field(
+    convert: Literal["bert-gguf", "gguf-template"] | None = Field(
         default=None, description="How the member becomes the model's GGUF file."
+    )
+    chat_template: str | None = Field(
+        default=None,
+        description="The chat template (Jinja) that gguf-template puts in the place of the "
+        "member's own.",
+        min_length=1,
+        max_length=32768,
     )
     further: tuple[Part, ...] = Field(
         default=(), description="Pieces that are joined to the member, in this order."
     )
+
+    @model_validator(mode="after")
+    def _template_is_for_its_conversion(self) -> IndexSource:
+        if (self.convert == "gguf-template") != (self.chat_template is not None):
+            raise ValueError('"convert: gguf-template" and "chat_template" go together')
+        return self
 
 
 class HttpsSource(_Pinned):

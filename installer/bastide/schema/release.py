@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from bastide.schema.artifact import Component
 from bastide.schema.base import Name, Sha256, Value
-from bastide.schema.target import PackageName
+from bastide.schema.target import PackagePin
 
 Requirement = Annotated[
     str,
@@ -66,8 +66,9 @@ class ComponentPins(Value):
     wheels: tuple[Requirement, ...] = Field(
         default=(), description="Python distributions it needs, pinned; the lock adds theirs."
     )
-    os_packages: tuple[PackageName, ...] = Field(
-        default=(), description="OS packages it needs; the lock pins versions and adds theirs."
+    os_packages: tuple[PackagePin, ...] = Field(
+        default=(),
+        description="OS packages it needs, pinned or not; the lock pins versions and adds theirs.",
     )
     models: tuple[Name, ...] = Field(default=(), description="Model cards it may serve.")
 

@@ -16,6 +16,14 @@ PackageName = Annotated[
     ),
 ]
 
+PackagePin = Annotated[
+    str,
+    Field(
+        pattern=r"^[a-z0-9][a-z0-9+.-]+(=[A-Za-z0-9][A-Za-z0-9.+~:-]*)?$",
+        description="A Debian package's name, with = and a version if that one is to be taken.",
+    ),
+]
+
 Suite = Annotated[
     str,
     Field(

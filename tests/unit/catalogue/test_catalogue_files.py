@@ -58,10 +58,10 @@ def test_pins_of_one_distribution_agree() -> None:
 def test_name_alone_means_the_newest_version(tmp_path: Path) -> None:
     catalogue = copy_catalogue(tmp_path)
     old = catalogue.root / "releases/starter-2026.11.0.yaml"
-    for version in ("2026.9.3", "2026.11.10"):
+    for version in ("2026.9.3", "2026.12.10"):
         new = old.with_name(f"starter-{version}.yaml")
         new.write_text(old.read_text().replace("version: 2026.11.0", f"version: {version}"))
-    assert catalogue.release("starter").value.version == "2026.11.10"
+    assert catalogue.release("starter").value.version == "2026.12.10"
     assert catalogue.release("starter-2026.9.3").value.version == "2026.9.3"
 
 

@@ -1,4 +1,4 @@
-"""Sentence-embedding models of the BERT family: safetensors → GGUF Q8_0, without torch.
+"""Sentence-embedding models of the BERT family: safetensors → GGUF Q8_0 or F16, without torch.
 
 The same names, types, quantisation and metadata as llama.cpp's own ``convert_hf_to_gguf.py``
 (docs/bundle.md says how that was checked); equal input gives equal bytes.
@@ -24,6 +24,10 @@ RECIPE = "bert-gguf/1"
 UNUSED_TENSORS = ("embeddings.position_ids", "pooler.", "cls.")  # only embeddings are wanted
 KEPT_AS_F32 = (gguf.MODEL_TENSOR.POS_EMBD, gguf.MODEL_TENSOR.TOKEN_TYPES)
 PRE_TOKENISER = "jina-v2-en"  # llama.cpp's name for BERT's own, which is the same
+FORMATS = {  # how a matrix is stored, and what the file is then said to be
+    "Q8_0": (gguf.GGMLQuantizationType.Q8_0, gguf.LlamaFileType.MOSTLY_Q8_0),
+    "F16": (gguf.GGMLQuantizationType.F16, gguf.LlamaFileType.MOSTLY_F16),
+}
 POOLINGS = {
     "pooling_mode_mean_tokens": gguf.PoolingType.MEAN,
     "pooling_mode_cls_token": gguf.PoolingType.CLS,
@@ -39,11 +43,13 @@ class Identity:
         title: The model's name.
         licence: SPDX expression of the weights' licence, in lower case, as hubs write it.
         size_label: Parameters in short, such as ``22M``.
+        weights: Format of its matrices, one of ``FORMATS``.
     """
 
     title: str
     licence: str
     size_label: str
+    weights: str = "Q8_0"
 
 
 def convert(folder: Path, output: Path, identity: Identity) -> None:
@@ -64,13 +70,20 @@ def convert(folder: Path, output: Path, identity: Identity) -> None:
             code="BAS-3031",
             hint=_ELSEWHERE,
         )
+    if identity.weights not in FORMATS:
+        raise BundleError(
+            f"cannot make weights of format {identity.weights}: expected {' or '.join(FORMATS)}",
+            code="BAS-3031",
+            hint=_ELSEWHERE,
+        )
+    kind, file_type = FORMATS[identity.weights]
     writer = gguf.GGUFWriter(str(output), "bert")
     _add_identity(writer, identity)
-    _add_shape(writer, config, folder)
+    _add_shape(writer, config, folder, file_type)
     _add_vocabulary(writer, config, folder)
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.BERT, config["num_hidden_layers"])
     for name, tensor in _tensors(folder / "model.safetensors"):
-        _add_tensor(writer, names, name, tensor)
+        _add_tensor(writer, names, (name, tensor), kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -98,14 +111,16 @@ def _add_identity(writer: gguf.GGUFWriter, identity: Identity) -> None:
     writer.add_license(identity.licence)
 
 
-def _add_shape(writer: gguf.GGUFWriter, config: dict[str, Any], folder: Path) -> None:
+def _add_shape(
+    writer: gguf.GGUFWriter, config: dict[str, Any], folder: Path, file_type: gguf.LlamaFileType
+) -> None:
     writer.add_block_count(config["num_hidden_layers"])
     writer.add_context_length(config["max_position_embeddings"])
     writer.add_embedding_length(config["hidden_size"])
     writer.add_feed_forward_length(config["intermediate_size"])
     writer.add_head_count(config["num_attention_heads"])
     writer.add_layer_norm_eps(config["layer_norm_eps"])
-    writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
+    writer.add_file_type(file_type)
     writer.add_causal_attention(False)  # noqa: FBT003 - the library's signature
     writer.add_pooling_type(_pooling(folder))
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
@@ -178,9 +193,10 @@ def _tensors(path: Path) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
 def _add_tensor(
     writer: gguf.GGUFWriter,
     names: gguf.TensorNameMap,
-    name: str,
-    tensor: npt.NDArray[np.float32],
+    named: tuple[str, npt.NDArray[np.float32]],
+    weights: gguf.GGMLQuantizationType,
 ) -> None:
+    name, tensor = named
     found = names.get_type_and_name(name, try_suffixes=(".weight", ".bias"))
     if found is None:
         raise BundleError(
@@ -190,5 +206,4 @@ def _add_tensor(
     if tensor.ndim == 1 or kind in KEPT_AS_F32 or new_name.endswith("_norm.weight"):
         writer.add_tensor(new_name, tensor)
         return
-    quantised = gguf.quants.quantize(tensor, gguf.GGMLQuantizationType.Q8_0)
-    writer.add_tensor(new_name, quantised, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+    writer.add_tensor(new_name, gguf.quants.quantize(tensor, weights), raw_dtype=weights)
