@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bastide_host import facts, generation, prepare, settled, switch, units, validate
+from bastide_host import (
+    facts,
+    generation,
+    prepare,
+    settled,
+    switch,
+    transition,
+    units,
+    validate,
+)
 from bastide_host.host import AgentError, Paths
 
 UNIT = """\
@@ -70,7 +79,17 @@ def describe(host: Paths, number: int = 1, changes: dict[str, str] | None = None
         "models": [{"name": "small", "sha256": model}],
         "sources": [{"filename": "llama_server.py", "sha256": source["sha256"]}],
         "units": ["bastide-llm.service"],
+        "transition": {"run": "r1", "pass_sha256": "", "snapshot": False, "restore": ""},
+        "collect": [],
     }
+
+
+def switched(host: Paths, stage: dict[str, Any]) -> dict[str, Any]:
+    """Switch as a run does: begin the transition, make it live, mark it good."""
+    transition.begin(host, stage)
+    answer = transition.switch(host, stage)
+    transition.promote(host, stage)
+    return answer
 
 
 @pytest.fixture
@@ -86,7 +105,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
         active = "Id=bastide-llm.service\nActiveState=active\n"
         return subprocess.CompletedProcess(argv, 0, active if "show" in argv else "", "")
 
-    for module in (facts, generation, switch, units):
+    for module in (facts, generation, switch, transition, units):
         monkeypatch.setattr(module, "run", run)
     return host
 
@@ -127,7 +146,7 @@ def test_files_changed_by_hand_are_put_back(host: Paths) -> None:
 
 def test_another_content_never_replaces_the_live_generation(host: Paths) -> None:
     generation.generation(host, describe(host))
-    switch.switch(host, describe(host))
+    switched(host, describe(host))
     with pytest.raises(AgentError, match="generation 1 is live") as caught:
         generation.generation(host, describe(host, 1, {"etc/llm.json": "{}"}))
     assert caught.value.code == "BAS-6064"
@@ -164,12 +183,12 @@ def test_a_tree_has_no_links_and_no_devices(tmp_path: Path, kind: bytes) -> None
 def test_a_switch_is_one_link_and_names_what_must_restart(host: Paths) -> None:
     stage = describe(host)
     generation.generation(host, stage)
-    assert switch.switch(host, stage)["restart"] == ["bastide-llm.service"]
+    assert switched(host, stage)["restart"] == ["bastide-llm.service"]
     assert str(host.current.readlink()) == "generations/1"
     assert (host.units / "bastide-llm.service").is_symlink()
     assert (host.units / "multi-user.target.wants/bastide-llm.service").is_symlink()
     mark_started(host)
-    assert switch.switch(host, stage) == {"changed": False, "restart": [], "stopped": []}
+    assert switched(host, stage) == {"changed": False, "restart": [], "stopped": []}
 
 
 def mark_started(host: Paths) -> None:
@@ -181,7 +200,7 @@ def mark_started(host: Paths) -> None:
 def test_an_incomplete_generation_is_never_switched_to(host: Paths) -> None:
     (host.generations / "1").mkdir()
     with pytest.raises(AgentError, match="not complete"):
-        switch.switch(host, describe(host))
+        switched(host, describe(host))
     assert not host.current.is_symlink()
 
 
@@ -198,27 +217,27 @@ def test_only_what_a_unit_uses_restarts_it(
     host: Paths, changes: dict[str, str], *, restarts: bool
 ) -> None:
     generation.generation(host, describe(host))
-    switch.switch(host, describe(host))
+    switched(host, describe(host))
     mark_started(host)
     second = describe(host, 2, changes)
     generation.generation(host, second)
-    assert bool(switch.switch(host, second)["restart"]) is restarts
+    assert bool(switched(host, second)["restart"]) is restarts
 
 
 def test_a_new_key_restarts_the_unit_that_has_it(host: Paths) -> None:
     generation.generation(host, describe(host))
-    switch.switch(host, describe(host))
+    switched(host, describe(host))
     mark_started(host)
     (host.secrets / "api_key").write_text("another")
-    assert switch.switch(host, describe(host))["restart"] == ["bastide-llm.service"]
+    assert switched(host, describe(host))["restart"] == ["bastide-llm.service"]
 
 
 def test_units_of_an_earlier_generation_are_stopped(host: Paths) -> None:
     generation.generation(host, describe(host))
-    switch.switch(host, describe(host))
+    switched(host, describe(host))
     second = {**describe(host, 2, {"etc/new": "x"}), "units": []}
     generation.generation(host, second)
-    assert switch.switch(host, second)["stopped"] == ["bastide-llm.service"]
+    assert switched(host, second)["stopped"] == ["bastide-llm.service"]
     assert not list(host.units.glob("bastide-*"))
 
 
@@ -242,7 +261,7 @@ def settle(host: Paths) -> dict[str, Any]:
     prepare.prepare(host, "program")
     prepare.write_secrets(host, {"ca_pem": "CA"}, [])
     generation.generation(host, stage)
-    switch.switch(host, stage)
+    switched(host, stage)
     mark_started(host)
     digests = {"ca_pem": hashlib.sha256(b"CA").hexdigest()}
     return {"program": "program", "stage": stage, "secrets": digests, "groups": []}

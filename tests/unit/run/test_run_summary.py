@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from bastide.run.advice import advise
+from bastide.run.changeover import Ended, Ending
 from bastide.run.events import Finished, PhaseStarted, Status, StepEnded
 from bastide.run.runner import Outcome
 from bastide.run.state import Failure, RunState, advance
@@ -27,7 +28,7 @@ def state(*events: StepEnded) -> RunState:
 
 def test_a_good_run_has_no_error() -> None:
     good = state(StepEnded("host1", "pull", "", Status.CHANGED))
-    assert failure_of(good, outcome(), LOG) is None
+    assert failure_of(good, Ended(outcome(), Ending.KEPT), LOG) is None
     assert [r.outcome for r in host_results(good, outcome())] == [
         HostOutcome.CHANGED,
         HostOutcome.OK,
@@ -36,7 +37,7 @@ def test_a_good_run_has_no_error() -> None:
 
 def test_without_the_final_count_nothing_is_called_good() -> None:
     ended = Outcome(None, 0, cancelled=False, last_words="OSError: disk full")
-    error = failure_of(state(), ended, LOG)
+    error = failure_of(state(), Ended(ended, Ending.OPEN), LOG)
     assert error is not None
     assert error.code == "BAS-6004"
     assert "disk full" in error.message
@@ -48,7 +49,7 @@ def test_without_the_final_count_nothing_is_called_good() -> None:
 )
 def test_any_bad_sign_is_a_failure(bad: Outcome) -> None:
     assert not bad.succeeded
-    assert failure_of(state(), bad, LOG) is not None
+    assert failure_of(state(), Ended(bad, Ending.OPEN), LOG) is not None
 
 
 def test_a_failure_names_host_step_words_and_what_to_do() -> None:
@@ -57,7 +58,7 @@ def test_a_failure_names_host_step_words_and_what_to_do() -> None:
             "host1", "pull artifacts", "base", Status.FAILED, "OSError: No space left on device"
         )
     )
-    error = failure_of(broken, outcome(failed=1, rc=2), LOG)
+    error = failure_of(broken, Ended(outcome(failed=1, rc=2), Ending.OPEN), LOG)
     assert error is not None
     assert error.code == "BAS-6001"
     problem = error.problems[0]
@@ -76,20 +77,20 @@ def test_a_failure_names_host_step_words_and_what_to_do() -> None:
 
 def test_hosts_that_failed_for_one_cause_stand_together() -> None:
     both = state(*(StepEnded(h, "pull", "", Status.FAILED, "same") for h in ("host1", "host2")))
-    error = failure_of(both, outcome(failed=1, rc=2), LOG)
+    error = failure_of(both, Ended(outcome(failed=1, rc=2), Ending.OPEN), LOG)
     assert error is not None
     assert [p.where for p in error.problems] == ["host1, host2"]
 
 
 def test_lost_hosts_have_their_own_code() -> None:
     lost = state(StepEnded("host2", "pull", "", Status.UNREACHABLE, "No route to host"))
-    error = failure_of(lost, outcome(dark=1, rc=4), LOG)
+    error = failure_of(lost, Ended(outcome(dark=1, rc=4), Ending.OPEN), LOG)
     assert error is not None
     assert error.code == "BAS-6002"
 
 
 def test_a_stopped_run_says_where() -> None:
-    error = failure_of(state(), outcome(cancelled=True, rc=254), LOG)
+    error = failure_of(state(), Ended(outcome(cancelled=True, rc=254), Ending.OPEN), LOG)
     assert error is not None
     assert error.code == "BAS-6003"
     assert "(2/5) STAGE" in error.message
