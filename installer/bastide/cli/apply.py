@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from bastide.cli.context import SiteContext, load_context, site_option
+from bastide.cli.gates import SiteKeeper
 from bastide.cli.live import Watcher, watching
 from bastide.cli.output import reports, stderr, stdout
 from bastide.cli.plan_view import print_plan
@@ -107,6 +108,7 @@ def command(plan_file: Path | None, site_dir: Path, *, yes: bool, replan: bool) 
             wanted=context.wanted,
             plan=plan,
             approve=(lambda _: True) if yes else (lambda fresh: ask(fresh, watcher)),
+            keeper=SiteKeeper(context),
         )
         return apply(order, watcher)
 

@@ -21,6 +21,7 @@ class Access:
         sudo: Whether the login user needs sudo.
         api_key: The key that may do everything.
         read_only_api_key: The key that may only read.
+        pass_: What lets a gate write vectors while an upgrade keeps clients from it; often empty.
     """
 
     hosts: tuple[str, ...]
@@ -28,6 +29,7 @@ class Access:
     sudo: bool
     api_key: str = field(repr=False)
     read_only_api_key: str = field(repr=False)
+    pass_: str = field(default="", repr=False)
 
 
 def open_access(site: Site, folder: SiteFolder, home: Home) -> Access:

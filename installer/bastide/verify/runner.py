@@ -139,6 +139,7 @@ def _workplace(expected: Expectations, access: Access) -> Iterator[Path]:
             ("ssh_config", access.ssh_config + sockets),
             ("api_key", access.api_key),
             ("read_only_api_key", access.read_only_api_key),
+            ("pass", access.pass_),
         ):
             write_atomic(place / file, text.encode(), mode=0o600)
         try:
@@ -163,6 +164,7 @@ def _pytest(place: Path, access: Access, select: str, progress: Progress) -> pro
     environment = {
         "BASTIDE_API_KEY_FILE": str(place / "api_key"),
         "BASTIDE_READ_ONLY_API_KEY_FILE": str(place / "read_only_api_key"),
+        **({"BASTIDE_PASS_FILE": str(place / "pass")} if access.pass_ else {}),
         "PYTEST_ADDOPTS": "",
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # only what the suite needs; faster, too
         "PYTHONDONTWRITEBYTECODE": "1",  # the suite may lie in a read-only installation
@@ -216,7 +218,7 @@ def _keep(source: Path, destination: Path, access: Access) -> None:
 
 def _redacted(content: bytes, access: Access) -> bytes:
     """Return ``content`` without API keys, should one ever have come into a message."""
-    for key in (access.api_key, access.read_only_api_key):
+    for key in filter(None, (access.api_key, access.read_only_api_key, access.pass_)):
         content = content.replace(key.encode(), b"[API key]")
     return content
 
