@@ -70,9 +70,7 @@ def strings(value: object) -> list[str]:
 
 
 def test_hosts_groups_and_connection() -> None:
-    found = read(
-        inventory(make_site(), ROOT, {"bastide_run_id": "r"}, {"one": {"x": ["y"]}})
-    )
+    found = read(inventory(make_site(), ROOT, {"bastide_run_id": "r"}, {"one": {"x": ["y"]}}))
     assert found["hosts"]["one"]["ansible_host"] == "10.0.0.2"
     assert found["hosts"]["one"]["x"] == ["y"]
     assert found["hosts"]["two"]["bastide_service_ports"]["llm"] == 8081

@@ -1,0 +1,143 @@
+"""All hosts or none: which playbooks run, on which hosts, when something fails at each step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import plan_factories as make
+import pytest
+
+from bastide.plan.planner import make_plan
+from bastide.plan.resume import Move
+from bastide.run.changeover import ChangeOver, Ending
+from bastide.run.gates import GateResult
+from bastide.run.runner import Finished, Outcome
+from bastide.schema.plan import Plan
+from bastide.schema.release import Gate
+from bastide.schema.site import Group
+
+PAIR = {"host1": tuple(Group), "host2": (Group.LLM, Group.EMBEDDINGS)}
+ALL = (Gate.HEALTH, Gate.VERIFICATION, Gate.EVALUATION)
+
+
+def outcome(*, good: bool = True, cancelled: bool = False) -> Outcome:
+    finished = Finished({}, {"host1": 0 if good else 1}, {}, ("host1", "host2"))
+    return Outcome(finished, 0 if good else 2, cancelled, "")
+
+
+@dataclass
+class Boards:
+    """A stage on which playbooks end as they are told to."""
+
+    plan: Plan
+    fails: Mapping[str, Outcome] = field(default_factory=dict)
+    played: list[str] = field(default_factory=list)
+
+    def play(self, playbook: str, variables: Mapping[str, str]) -> Outcome:
+        hosts = variables.get("bastide_batch", "")
+        out = " out" if variables.get("bastide_stay_out") else ""
+        name = f"{playbook.removesuffix('.yml')} {hosts}{out}".strip()
+        self.played.append(name)
+        return self.fails.get(name, outcome())
+
+    def announce(self, phase: str) -> None:
+        self.played.append(phase.split(":", maxsplit=1)[0])
+
+    def say(self, note: str) -> None:
+        """Nobody listens."""
+
+
+@dataclass
+class Keeper:
+    """Looks, and finds what it is told to."""
+
+    refuses: Gate | None = None
+    seen: list[str] = field(default_factory=list)
+
+    def before(self, host: str) -> None:
+        self.seen.append(f"before {host}")
+
+    def evaluate(self, host: str) -> GateResult:
+        self.seen.append(f"evaluate {host}")
+        return GateResult(Gate.EVALUATION, self.refuses is not Gate.EVALUATION, "", host)
+
+    def verify(self, pass_: str) -> GateResult:
+        self.seen.append(f"verify {pass_}")
+        return GateResult(Gate.VERIFICATION, self.refuses is not Gate.VERIFICATION, "")
+
+
+def plan_of(gates: tuple[Gate, ...], canary: str | None = "host2") -> Plan:
+    hosts = make_plan(make.make_inputs(make.make_site(PAIR))).hosts
+    ordered = tuple(sorted(hosts, key=lambda host: host.host, reverse=True))
+    return make_plan(make.make_inputs(make.make_site(PAIR))).replace(
+        hosts=ordered, gates=gates, canary=canary
+    )
+
+
+def test_a_change_of_settings_goes_in_one_go() -> None:
+    boards = Boards(plan_of((Gate.HEALTH,)))
+    assert ChangeOver(boards, Keeper(), "p").go(Move.FRESH).ending is Ending.KEPT
+    assert boards.played == ["install host2,host1"]
+
+
+def test_the_canary_passes_its_gate_before_the_others_switch() -> None:
+    boards, keeper = Boards(plan_of(ALL)), Keeper()
+    ended = ChangeOver(boards, keeper, "p").go(Move.FRESH)
+    assert boards.played == [
+        "stage", "switch host2 out", "(5/6) GATES", "rotate_in host2", "switch host1",
+        "(5/6) GATES", "promote",
+    ]  # fmt: skip
+    assert keeper.seen == ["before host2", "evaluate host2", "verify p"]
+    assert ended.ending is Ending.KEPT
+    assert [gate.gate for gate in ended.gates] == [Gate.EVALUATION, Gate.VERIFICATION]
+
+
+@pytest.mark.parametrize("gate", [Gate.EVALUATION, Gate.VERIFICATION])
+def test_a_gate_that_is_not_passed_takes_every_host_back(gate: Gate) -> None:
+    boards = Boards(plan_of(ALL))
+    ended = ChangeOver(boards, Keeper(gate), "p").go(Move.FRESH)
+    assert ended.ending is Ending.UNDONE
+    assert ended.refused is not None
+    assert boards.played[-1] == "revert host1,host2"
+    assert "promote" not in boards.played
+    assert ("switch host1" in boards.played) is (gate is Gate.VERIFICATION)
+
+
+@pytest.mark.parametrize("failing", ["switch host2 out", "rotate_in host2", "switch host1"])
+def test_a_host_that_fails_takes_the_others_back(failing: str) -> None:
+    boards = Boards(plan_of(ALL), {failing: outcome(good=False)})
+    ended = ChangeOver(boards, Keeper(), "p").go(Move.FRESH)
+    assert ended.ending is Ending.UNDONE or failing == "switch host2 out"
+    assert not ended.outcome.succeeded
+    assert boards.played[-1] == "revert host1,host2"
+
+
+def test_nothing_is_taken_back_that_was_never_switched() -> None:
+    boards = Boards(plan_of(ALL), {"stage": outcome(good=False)})
+    assert ChangeOver(boards, Keeper(), "p").go(Move.FRESH).ending is Ending.UNTOUCHED
+    assert boards.played == ["stage"]
+
+
+def test_one_that_was_asked_to_end_leaves_the_rest_to_the_next_run() -> None:
+    boards = Boards(plan_of(ALL), {"switch host1": outcome(good=False, cancelled=True)})
+    assert ChangeOver(boards, Keeper(), "p").go(Move.FRESH).ending is Ending.OPEN
+    assert boards.played[-1] == "switch host1"
+
+
+def test_a_host_that_cannot_go_back_does_not_keep_the_others() -> None:
+    bad = outcome(good=False)
+    boards = Boards(
+        plan_of((Gate.HEALTH,)),
+        {"install host2,host1": bad, "revert host1,host2": bad, "revert host1": bad},
+    )
+    ended = ChangeOver(boards, Keeper(), "p").go(Move.FRESH)
+    assert ended.ending is Ending.STUCK
+    assert boards.played[-2:] == ["revert host1", "revert host2"]
+
+
+def test_what_was_decided_is_only_finished() -> None:
+    boards = Boards(plan_of(ALL))
+    assert ChangeOver(boards, Keeper(), "p").go(Move.PROMOTE).ending is Ending.KEPT
+    assert ChangeOver(boards, Keeper(), "p").go(Move.REVERT).ending is not Ending.KEPT
+    assert boards.played == ["promote", "revert host1,host2"]
