@@ -12,15 +12,19 @@ from __future__ import annotations
 
 # ruff: noqa: ANN401, FBT003, PLC0415, T201 - foreign values, imports once the folder is right, a protocol
 # on standard output
+import atexit
 import ctypes
 import json
 import os
+import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 MARK = "@bastide "
+AMX_PLUGIN = "libggml-cpu-sapphirerapids.so"
 clock = time.perf_counter
 
 
@@ -30,14 +34,22 @@ def tell(event: str, **values: Any) -> None:
 
 
 def load_engine() -> Any:
-    """Import the engine from its own folder: that is where it looks for its CPU plug-ins."""
+    """Import the engine from a folder of its CPU plug-ins: it looks for them where it is started.
+
+    As on hosts, the plug-in that uses AMX is left out (docs/adr/0021).
+    """
     from importlib.util import find_spec
 
     spec = find_spec("llama_cpp")
     if spec is None or spec.origin is None:
         tell("failed", what="this Python has no llama_cpp")
         sys.exit(3)
-    os.chdir(Path(spec.origin).parent / "lib")
+    folder = Path(tempfile.mkdtemp(prefix="bastide-backends-"))
+    for plugin in (Path(spec.origin).parent / "lib").glob("libggml-cpu-*.so"):
+        if plugin.name != AMX_PLUGIN:
+            (folder / plugin.name).symlink_to(plugin)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.chdir(folder)
     import llama_cpp  # type: ignore[import-not-found]
 
     return llama_cpp

@@ -24,6 +24,8 @@ from bastide_host.host import (
 )
 from bastide_host.stage import blobs_of
 
+AMX_PLUGIN = "libggml-cpu-sapphirerapids.so"
+
 
 def extract_tree(archive: Path, target: Path) -> dict[str, str]:
     """Unpack a rendered tree and return the SHA-256 of its files by path.
@@ -106,13 +108,17 @@ def build_environment(paths: Paths, description: JsonObject, target: Path) -> No
 
 
 def link_backends(target: Path) -> None:
-    """Make ``backends`` lead to the folder with llama.cpp's CPU plug-ins, if there is one.
+    """Make ``backends``, a folder of links to llama.cpp's CPU plug-ins, if there are any.
 
-    llama.cpp looks for them in its working directory, which the units set to this link.
+    llama.cpp looks for them in its working directory, which the units set to this folder, and
+    takes the best. The one that uses AMX is left out: where a hypervisor announces AMX and does
+    not keep its state, every request dies of an illegal instruction though the start went well.
     """
     for plugin in sorted((target / "venv").glob("lib/python3*/site-packages/**/libggml-cpu-*.so")):
-        (target / "backends").symlink_to(plugin.parent.relative_to(target))
-        return
+        if plugin.name != AMX_PLUGIN:
+            (target / "backends").mkdir(exist_ok=True)
+            link = target / "backends" / plugin.name
+            link.symlink_to(Path("..") / plugin.relative_to(target))
 
 
 def _fill(paths: Paths, description: JsonObject, target: Path) -> dict[str, str]:
