@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from itertools import pairwise
 
 
 class Outcome(StrEnum):
@@ -88,7 +89,7 @@ def percentile(values: Sequence[float], share: float) -> float | None:
 def longest_gap(ends: Iterable[float], began: float, ended: float) -> float:
     """Return the longest time between good answers, from the load's beginning to its end."""
     moments = [began, *sorted(ends), max(ended, began)]
-    return max(after - before for before, after in zip(moments, moments[1:], strict=False))
+    return max(after - before for before, after in pairwise(moments))
 
 
 def summarise(lines: Sequence[Line], began: float, ended: float) -> dict[str, KindSummary]:
