@@ -122,6 +122,18 @@ def worker(paths: Paths) -> int:
     return int(fields.get("Pid", "0"))
 
 
+def takes_over(paths: Paths, before: int, seconds: float) -> bool:
+    """Wait until another worker than ``before`` takes new connections; return whether one did."""
+
+    def another() -> bool:
+        try:
+            return worker(paths) not in {0, before}
+        except NotRunningError:  # the socket is between two owners
+            return False
+
+    return wait_until(another, seconds)
+
+
 def wait_until(done: Callable[[], bool], seconds: float) -> bool:
     """Ask ``done`` until it agrees or the time is over; return its last answer."""
     deadline = time.monotonic() + seconds

@@ -49,6 +49,10 @@ def _stage_command(paths: Paths, options: argparse.Namespace) -> JsonObject:
     return stage(paths, description, token.read_text(encoding="utf-8").strip(), authority)
 
 
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
+
+
 Command = Callable[[Paths, argparse.Namespace], JsonObject]
 _READ_ONLY: dict[str, Command] = {
     "facts": lambda paths, _options: facts(paths),
@@ -61,10 +65,10 @@ _READ_ONLY: dict[str, Command] = {
 # time: none of them keeps another agent waiting.
 _TRAFFIC: dict[str, Command] = {
     "rotate-out": lambda paths, options: rotate_out(
-        paths, options.server, options.backends.split(","), options.seconds
+        paths, options.server, _names(options.backends), options.seconds
     ),
     "rotate-in": lambda paths, options: rotate_in(
-        paths, options.server, options.backends.split(","), options.seconds
+        paths, options.server, _names(options.backends), options.seconds
     ),
 }
 _CHANGING: dict[str, Command] = {

@@ -8,8 +8,9 @@ nothing, so the gateway tries again every second until a server is back.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from bastide_host.gateway import HOLD, NotRunningError, Server, order, servers, wait_until
 from bastide_host.host import AgentError, JsonObject, Paths
@@ -51,57 +52,75 @@ def rotate_out(paths: Paths, server: str, backends: Sequence[str], seconds: floa
 
 
 def rotate_in(paths: Paths, server: str, backends: Sequence[str], seconds: float) -> JsonObject:
-    """Give a host's servers requests again; wait until the gateway's own checks find them up.
+    """Give servers requests again; wait until the gateway's own checks find them up.
 
     Args:
         paths: The host's paths; it is the gateway's.
-        server: The host's name.
-        backends: Which of its services.
+        server: A host's name; every server that is out of rotation if it is empty.
+        backends: Which of its services; all of them if there is none.
         seconds: How long to wait.
 
     Raises:
         AgentError: One is not up in time.
     """
     try:
-        found = servers(paths)
-        chosen = [b for b in backends if _one(found, b, server).status != "absent"]
-        changed = _ready(paths, [_one(found, b, server) for b in chosen])
+        found = [each for each in servers(paths) if each.name != HOLD]
+        if server:
+            chosen = [
+                e for e in found if e.name == server and (not backends or e.backend in backends)
+            ]
+        else:
+            chosen = [each for each in found if each.out]
         started = time.monotonic()
-        wait_until(lambda: not _down(paths, chosen, server), seconds)
-        down = _down(paths, chosen, server)
+        for each in chosen:
+            order(paths, f"set server {each.backend}/{each.name} state ready")
+        wait_until(lambda: not _down(paths, chosen), seconds)
+        down = _down(paths, chosen)
     except NotRunningError:
         return dict(_NOT_RUNNING)
     if down:
         raise AgentError(
             "BAS-6081",
-            f"{server} is not up for the gateway after {seconds:.0f} s: {', '.join(down)}",
-            f"see the services' journals on {server}, and that the gateway's host can reach it",
+            f"not up for the gateway after {seconds:.0f} s: {', '.join(down)}",
+            "see the services' journals there, and that the gateway's host can reach them",
         )
+    ways = {backend: {"way": "absent"} for backend in backends}
     return {
-        "changed": changed,
+        "changed": any(each.out for each in chosen),
         "gateway": "running",
         "server": server,
-        "backends": {b: {"way": "in" if b in chosen else "absent"} for b in backends},
+        "backends": {**ways, **{each.backend: {"way": "in"} for each in chosen}},
         "seconds": round(time.monotonic() - started, 2),
     }
 
 
-def release(paths: Paths, seconds: float) -> list[str]:
-    """Give requests again to every drained server, and wait a while until they are up.
+def out_of_rotation(paths: Paths) -> list[Server]:
+    """Return the servers that somebody took out of rotation; none if no gateway runs here."""
+    try:
+        return [each for each in servers(paths) if each.out and each.name != HOLD]
+    except NotRunningError:
+        return []
 
-    A reload hands clients' waiting requests to no one: they stay with the old process, which no
-    later command reaches. So nothing may be held while it happens.
+
+@contextlib.contextmanager
+def through_a_reload(paths: Paths, seconds: float) -> Iterator[None]:
+    """Keep what is out of rotation out of it while the gateway is reloaded.
+
+    A new process begins with every server in rotation. The old one keeps the requests that it
+    holds, and no later command reaches it: a server without a stand-in is given requests again
+    before the reload, whoever took it out.
     """
-    drained = [each for each in servers(paths) if each.out and each.name != HOLD]
-    _ready(paths, drained)
-    names = {(each.backend, each.name) for each in drained}
-
-    def all_up() -> bool:
-        now = [each for each in servers(paths) if (each.backend, each.name) in names]
-        return all(each.takes_requests for each in now)
-
-    wait_until(all_up, seconds)
-    return sorted(f"{backend}/{name}" for backend, name in names)
+    found = servers(paths)
+    out = [each for each in found if each.out and each.name != HOLD]
+    held = [each for each in out if _way(found, each.backend, each.name) != "drain"]
+    for each in held:
+        order(paths, f"set server {each.backend}/{each.name} state ready")
+    wait_until(lambda: not _down(paths, held), seconds)
+    yield
+    now = {(each.backend, each.name) for each in servers(paths)}
+    for each in out:
+        if each not in held and (each.backend, each.name) in now:
+            order(paths, f"set server {each.backend}/{each.name} state drain")
 
 
 def _one(found: Sequence[Server], backend: str, server: str) -> Server:
@@ -129,13 +148,8 @@ def _left(paths: Paths, backends: Sequence[str], server: str) -> dict[str, int]:
     return {each.backend: each.busy for each in rows if each.out}
 
 
-def _down(paths: Paths, backends: Sequence[str], server: str) -> list[str]:
-    found = servers(paths)
-    rows = [_one(found, backend, server) for backend in backends]
-    return [f"{r.backend} ({r.status})" for r in rows if not r.takes_requests]
-
-
-def _ready(paths: Paths, rows: Sequence[Server]) -> bool:
-    for each in rows:
-        order(paths, f"set server {each.backend}/{each.name} state ready")
-    return any(each.out for each in rows)
+def _down(paths: Paths, chosen: Sequence[Server]) -> list[str]:
+    """Return those of the chosen servers that get no requests now."""
+    names = {(each.backend, each.name) for each in chosen}
+    found = [each for each in servers(paths) if (each.backend, each.name) in names]
+    return [f"{e.backend}/{e.name} ({e.status})" for e in found if not e.takes_requests]

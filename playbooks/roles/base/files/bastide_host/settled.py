@@ -9,6 +9,7 @@ from bastide_host.generation import drift
 from bastide_host.host import JsonObject, Paths, read_json, sha256_of, text_of
 from bastide_host.packages import lacking, repository_is_current
 from bastide_host.prepare import SECRET_FILES, internet_sources
+from bastide_host.rotation import out_of_rotation
 from bastide_host.stage import blobs_of
 from bastide_host.switch import units_to_restart
 from bastide_host.units import answers
@@ -72,3 +73,5 @@ def _services(paths: Paths, description: JsonObject) -> Iterator[str]:
             yield f"{unit} would not start at boot"
         if unit in services and (fault := answers(paths, services[unit])):
             yield f"{unit} {fault}"
+    if "bastide-gateway.service" in units and (out := out_of_rotation(paths)):
+        yield f"the gateway sends nothing to {out[0].backend}/{out[0].name}"

@@ -9,7 +9,7 @@ import time
 import urllib.parse
 
 from bastide_host.facts import unit_states
-from bastide_host.gateway import NotRunningError, wait_until, worker
+from bastide_host.gateway import NotRunningError, takes_over, worker
 from bastide_host.host import (
     ERROR_TAIL,
     AgentError,
@@ -21,7 +21,7 @@ from bastide_host.host import (
     text_of,
     write_atomic,
 )
-from bastide_host.rotation import release
+from bastide_host.rotation import through_a_reload
 from bastide_host.switch import birth, fingerprint
 
 _UP_SECONDS = 20.0  # for servers that are given requests again before a reload
@@ -78,10 +78,11 @@ def _reload(paths: Paths, unit: str) -> bool:
         AgentError: No new process took over; the old one goes on.
     """
     try:
-        release(paths, _UP_SECONDS)
-        before = worker(paths)
-        done = run(["systemctl", "reload", unit], timeout=60)
-        if done.returncode == 0 and wait_until(lambda: worker(paths) != before, _RELOAD_SECONDS):
+        with through_a_reload(paths, _UP_SECONDS):
+            before = worker(paths)
+            done = run(["systemctl", "reload", unit], timeout=60)
+            reloaded = done.returncode == 0 and takes_over(paths, before, _RELOAD_SECONDS)
+        if reloaded:
             return True
     except NotRunningError:
         return False
