@@ -61,14 +61,14 @@ def resolve(catalogue: Catalogue, release: str, target: str, workshop: Workshop)
     entries += _os_entries(plan, platform, workshop)
     entries += wheel_entries(plan, platform, workshop)
     entries += script_entries(plan, workshop)
-    entries += _upgrade_entries(catalogue, plan)
+    entries += upgrade_entries(catalogue, plan)
     entries.append(_text("release", plan.version, "release.yaml", release_entry.text))
     entries.append(_text("target", platform.version, "target.yaml", target_entry.text))
     ordered = sorted(entries, key=lambda e: (e.artifact.kind, e.artifact.name))
     return Lock(release=plan.full_name, target=platform.name, entries=tuple(ordered))
 
 
-def _upgrade_entries(catalogue: Catalogue, release: Release) -> list[LockEntry]:
+def upgrade_entries(catalogue: Catalogue, release: Release) -> list[LockEntry]:
     """Return what the isolated side needs to know for an upgrade, besides the release itself.
 
     That is the upgrade manifests of the releases on the ways to this one, and the questions of its

@@ -112,6 +112,21 @@ def test_names_types_and_vocabulary(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_matrices_in_16_bits(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "model")
+    one, two = tmp_path / "one.gguf", tmp_path / "two.gguf"
+    for output in (one, two):
+        convert(model, output, Identity("Tiny", "mit", "0M", "F16"))
+    assert one.read_bytes() == two.read_bytes()
+    header = read_header(one)
+    kinds = {tensor.name: tensor.kind for tensor in header.tensors}
+    assert kinds["blk.0.attn_q.weight"] == gguf.GGMLQuantizationType.F16
+    assert kinds["position_embd.weight"] == gguf.GGMLQuantizationType.F32
+    assert header.values["general.file_type"] == gguf.LlamaFileType.MOSTLY_F16
+    with pytest.raises(BundleError, match="Q8_0 or F16"):
+        convert(model, tmp_path / "x.gguf", Identity("Tiny", "mit", "0M", "Q4_0"))
+
+
 @pytest.mark.parametrize(
     ("config", "extra", "words"),
     [
