@@ -12,6 +12,7 @@ from bastide.schema.scores import (
     GateVerdict,
     GenerationScores,
     Measure,
+    SearchScore,
     ShareScore,
 )
 
@@ -163,3 +164,51 @@ def _praise(case: _Case) -> str:
     if case.allowed is not None:
         parts.append("not worse than it may be")
     return ", ".join(parts) or "no limit"
+
+
+# --- side by side ------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Change:
+    """A question that came out otherwise than before.
+
+    Args:
+        id: The question's.
+        question: What was asked.
+        old: Its outcome before: good, bad, unsteady.
+        new: Its outcome now.
+        old_answer: What was said before; for a search, the place of the right passage.
+        new_answer: What is said now.
+        reason: Why an answer of now is bad.
+    """
+
+    id: str
+    question: str
+    old: str
+    new: str
+    old_answer: str
+    new_answer: str
+    reason: str
+
+
+def changes(new: GenerationScores, old: GenerationScores) -> tuple[Change, ...]:
+    """Return the questions whose outcome differs between two generations, losses first."""
+    before = {each.id: each for each in old.questions}
+    found_before = {each.id: each for each in old.searches}
+    found = [
+        Change(
+            q.id, q.question, was.outcome, q.outcome, was.answer.strip(), q.answer.strip(), q.reason
+        )
+        for q in new.questions
+        if (was := before.get(q.id)) is not None and was.outcome != q.outcome
+    ]
+    found += [
+        Change(s.id, s.question, past.outcome, s.outcome, _place(past), _place(s), "")
+        for s in new.searches
+        if (past := found_before.get(s.id)) is not None and past.outcome != s.outcome
+    ]
+    order = {"bad": 0, "unsteady": 1, "not judged": 2, "good": 3}
+    return tuple(sorted(found, key=lambda each: order[each.new]))
+
+
+def _place(search: SearchScore) -> str:
+    return "no vector" if search.rank is None else f"{search.passage} at place {search.rank}"
