@@ -169,6 +169,11 @@ class SiteFolder:
         """Verification reports."""
         return self.root / "reports"
 
+    @property
+    def evaluations(self) -> Path:
+        """How generations answered golden questions, one file a host, generation and suite."""
+        return self.root / "evaluations"
+
 
 # Of this machine, not of a home: a lab's namespaces and processes are this machine's, too.
 LAB_RUN = Path("/run/bastide")

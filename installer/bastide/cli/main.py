@@ -22,6 +22,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "apply": ("bastide.cli.apply", "Carry out a plan on the hosts."),
     "rollback": ("bastide.cli.rollback", "Bring every host back to what it ran before."),
     "verify": ("bastide.cli.verify", "Prove that the site works; write a report."),
+    "evaluate": ("bastide.cli.evaluate", "Ask what a host runs golden questions; compare."),
     "status": ("bastide.cli.status", "Show what each host runs."),
     "cost": ("bastide.cli.cost", "Compare a year by token, rented, or on servers of one's own."),
     "lab": ("bastide.cli.lab", "Rehearse on disposable, air-gapped systemd hosts."),

@@ -11,6 +11,7 @@ from typing import Any
 
 from bastide.evaluation.engine import Engine, Event
 from bastide.evaluation.journal import Journal
+from bastide.evaluation.prompts import prompt
 from bastide.evaluation.scoring import (
     Judgement,
     cosine,
@@ -25,7 +26,6 @@ from bastide.progress import Progress
 from bastide.schema.suite import Question, Similar
 
 FORM = 2  # of prompts and events: results of another form are not taken up again
-PASSAGES = "Passages:\n\n{passages}\n\nQuestion: {question}"
 
 
 @dataclass(frozen=True)
@@ -203,18 +203,6 @@ def _work(
 
 
 # --- chat --------------------------------------------------------------------------------------
-def prompt(question: Question, loaded: LoadedSuite) -> str:
-    """Return what a chat model is told: instruction, passages, question, in one message.
-
-    One message, because some chat templates know no system role.
-    """
-    asked = question.question
-    if question.passages:
-        passages = "\n\n".join(loaded.corpus[each] for each in question.passages)
-        asked = PASSAGES.format(passages=passages, question=question.question)
-    return f"{loaded.suite.instruction}\n\n{asked}".strip()
-
-
 def _chat(candidate: Candidate, trial: Trial, progress: Progress) -> Outcome:
     questions = trial.loaded.suite.questions
     prompts = {each.id: prompt(each, trial.loaded) for each in questions}

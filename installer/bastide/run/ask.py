@@ -77,6 +77,7 @@ def ask(
     given: Mapping[str, Mapping[str, Any]],
     on_reply: Callable[[str, Reply], None] = lambda host, reply: None,  # noqa: ARG005
     cancelled: threading.Event | None = None,
+    seconds: float = SECONDS,
 ) -> dict[str, Reply]:
     """Ask hosts a question at once and return their replies.
 
@@ -86,13 +87,14 @@ def ask(
         given: What each host is told besides, by host name: these hosts are asked.
         on_reply: Called with each host's name and reply as they come in, from several threads.
         cancelled: Once it is set, the asking ends; hosts without an answer are left out.
+        seconds: How long one host may take.
     """
     program = agent_program()
     asked_to_end = cancelled or threading.Event()
 
     def one(host: str) -> tuple[str, Reply | None]:
         text = json.dumps({**given[host], "program": program})
-        reply = _ask_one(_command(line, host, command), text, asked_to_end)
+        reply = _ask_one(_command(line, host, command), text, asked_to_end, seconds)
         if reply is not None:
             on_reply(host, reply)
         return host, reply
@@ -115,9 +117,11 @@ def _command(line: Line, host: str, command: str) -> list[str]:
     ]  # fmt: skip
 
 
-def _ask_one(argv: list[str], text: str, cancelled: threading.Event) -> Reply | None:
+def _ask_one(
+    argv: list[str], text: str, cancelled: threading.Event, seconds: float
+) -> Reply | None:
     try:
-        done = process.converse(argv, text, timeout=SECONDS, cancelled=cancelled)
+        done = process.converse(argv, text, timeout=seconds, cancelled=cancelled)
     except process.ProcessError as error:
         if cancelled.is_set():
             return None

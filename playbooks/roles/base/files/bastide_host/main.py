@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from bastide_host.evaluate import evaluate
 from bastide_host.facts import check_ports, facts
 from bastide_host.generation import generation
 from bastide_host.host import AgentError, JsonObject, Paths, only_one
@@ -59,6 +60,7 @@ _READ_ONLY: dict[str, Command] = {
     "check": lambda paths, options: check_ports(paths, json.loads(options.ports)),
     "settled": lambda paths, _options: settled(paths, _given()),
     "describe": lambda paths, _options: describe(paths),
+    "evaluate": lambda paths, _options: evaluate(paths, _given()),
     "health": lambda paths, options: health(paths, options.units, options.seconds),
 }
 # They change only the running gateway, may wait for long, and can be repeated or undone at any
@@ -131,5 +133,5 @@ def main(arguments: list[str] | None = None) -> int:
         message = f"{options.command}: {type(error).__name__}: {error}"
         print(json.dumps({"error": {"code": "BAS-6050", "message": message, "hint": ""}}))
         return 1
-    print(json.dumps(answer))
+    print(json.dumps(answer, separators=(",", ":")))
     return 0
