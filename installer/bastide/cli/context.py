@@ -66,6 +66,7 @@ class SiteContext:
             target=self.target,
             trees=render_trees(self.site, self.release, manifest, self.cards),
             blobs={each.sha256: self.store.blob(each.sha256) for each in manifest.artifacts},
+            upgrade=self.release.upgrade,
         )
 
 

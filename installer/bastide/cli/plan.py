@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -17,6 +18,8 @@ from bastide.host.files import write_atomic
 from bastide.plan.planner import make_plan
 from bastide.schema.plan import Plan
 from bastide.site.codes import SITE_UNWRITABLE
+from bastide.site.salt import new_salt
+from bastide.site.secrets import planned_fingerprints
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,11 @@ def command(site_dir: Path, out: Path | None) -> PlanResult:
     site, bundle or hosts have changed since.
     """
     context = load_context(site_dir)
-    inputs = gather_inputs(context)
+    now = datetime.now(UTC)
+    inputs = gather_inputs(
+        context,
+        planned_fingerprints(context.folder, context.home, context.site, now, new_salt()),
+    )
     require_ready(context, inputs)
     plan = make_plan(inputs)
     file = (out or context.folder.plan).absolute()

@@ -9,7 +9,13 @@ from pathlib import Path
 import click
 
 from bastide.cli import apply as apply_command
-from bastide.cli.context import read_cards, read_target, require_ssh_files, site_option
+from bastide.cli.context import (
+    read_cards,
+    read_release,
+    read_target,
+    require_ssh_files,
+    site_option,
+)
 from bastide.cli.live import watching
 from bastide.cli.output import reports, stdout
 from bastide.cli.recording import recorded
@@ -110,6 +116,7 @@ def _wanted(run: EarlierRun, present: Site, store: Store) -> Wanted:
         target=read_target(store, bundle),
         trees=trees_of(run),
         blobs={each.sha256: store.blob(each.sha256) for each in bundle.manifest.artifacts},
+        upgrade=read_release(store, bundle).upgrade,
     )
 
 

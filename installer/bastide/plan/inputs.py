@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from bastide.schema.artifact import Manifest
 from bastide.schema.facts import SiteFacts
+from bastide.schema.release import Upgrade
 from bastide.schema.site import Site
 
 
@@ -26,6 +27,19 @@ class TreeDigest:
 
 
 @dataclass(frozen=True)
+class Fingerprints:
+    """What may be told of the site's secrets.
+
+    Args:
+        salt: Random text, new for each plan; empty if nothing is known of the secrets.
+        by_name: Fingerprint of each secret, by its name; empty for one that will be made anew.
+    """
+
+    salt: str = ""
+    by_name: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class PlanInputs:
     """Everything that decides what a plan says.
 
@@ -38,6 +52,9 @@ class PlanInputs:
         facts: What the hosts are now.
         trees: Each host's rendered files.
         created: The present time, RFC 3339; it decides nothing.
+        secrets: Fingerprints of the secrets that hosts get.
+        agent: SHA-256 of the host agent's text; empty if unknown.
+        upgrade: The release's upgrade manifest; None if unknown.
     """
 
     site: Site
@@ -48,3 +65,6 @@ class PlanInputs:
     facts: SiteFacts
     trees: Mapping[str, TreeDigest]
     created: str
+    secrets: Fingerprints = Fingerprints()
+    agent: str = ""
+    upgrade: Upgrade | None = None

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
-from bastide.plan.inputs import PlanInputs, TreeDigest
+from bastide.plan.inputs import Fingerprints, PlanInputs, TreeDigest
 from bastide.render.trees import HostTree
+from bastide.run.ask import agent_program
 from bastide.schema.artifact import Manifest
 from bastide.schema.facts import SiteFacts
 from bastide.schema.model_card import ModelCard
+from bastide.schema.release import Upgrade
 from bastide.schema.site import Site
 from bastide.schema.target import Target
+
+NO_SECRETS = Fingerprints()
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,7 @@ class Wanted:
         target: What the hosts should be.
         trees: Each host's rendered files.
         blobs: Where the store has each artifact: path by SHA-256.
+        upgrade: The release's upgrade manifest; None if unknown.
     """
 
     site: Site
@@ -40,13 +46,17 @@ class Wanted:
     target: Target
     trees: Mapping[str, HostTree]
     blobs: Mapping[str, Path]
+    upgrade: Upgrade | None = None
 
-    def plan_inputs(self, facts: SiteFacts, created: str) -> PlanInputs:
+    def plan_inputs(
+        self, facts: SiteFacts, created: str, secrets: Fingerprints = NO_SECRETS
+    ) -> PlanInputs:
         """Return what the planner takes.
 
         Args:
             facts: What the hosts are now.
             created: The present time, RFC 3339.
+            secrets: What may be told of the secrets; without it the plan is silent on them.
         """
         trees = {
             name: TreeDigest(tree.sha256, len(tree.tar), tree.digests)
@@ -61,4 +71,7 @@ class Wanted:
             facts=facts,
             trees=trees,
             created=created,
+            secrets=secrets,
+            agent=sha256(agent_program().encode()).hexdigest(),
+            upgrade=self.upgrade,
         )

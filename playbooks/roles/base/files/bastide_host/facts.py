@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from bastide_host.host import AgentError, JsonObject, Paths, read_json, run, sha256_of, text_of
+from bastide_host.places import places, secret_fingerprints
 
 CONFIG_HASH_LIMIT = 16 << 20
 
@@ -165,8 +166,13 @@ def built_generations(paths: Paths) -> dict[str, str]:
     }
 
 
-def facts(paths: Paths) -> JsonObject:
-    """Return what this host is now (``bastide.facts/1``); reads only."""
+def facts(paths: Paths, given: JsonObject | None = None) -> JsonObject:
+    """Return what this host is now (``bastide.facts/1``); reads only.
+
+    Args:
+        paths: The host's paths.
+        given: ``salt`` for the fingerprints of secrets; without it there are none.
+    """
     release = os_release(paths)
     number = current_number(paths)
     generation = read_json(paths.current / "generation.json") or {}
@@ -194,6 +200,9 @@ def facts(paths: Paths) -> JsonObject:
         "files": tree_files(paths.current, generation.get("files", {})),
         "units": unit_states(paths),
         "listeners": listeners(paths),
+        "users": [row.split(":")[0] for row in text_of(paths.at("/etc/passwd")).splitlines()],
+        "secrets": secret_fingerprints(paths, given or {}),
+        "places": places(paths),
         "unix_time": int(time.time()),
     }
 

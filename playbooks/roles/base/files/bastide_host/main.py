@@ -14,6 +14,7 @@ from pathlib import Path
 from bastide_host.facts import check_ports, facts
 from bastide_host.generation import generation
 from bastide_host.host import AgentError, JsonObject, Paths, only_one
+from bastide_host.inventory import inventory
 from bastide_host.packages import install_packages
 from bastide_host.prepare import prepare, write_secrets
 from bastide_host.settled import settled
@@ -50,10 +51,11 @@ def _stage_command(paths: Paths, options: argparse.Namespace) -> JsonObject:
 
 Command = Callable[[Paths, argparse.Namespace], JsonObject]
 _READ_ONLY: dict[str, Command] = {
-    "facts": lambda paths, _options: facts(paths),
+    "facts": lambda paths, _options: facts(paths, _given()),
     "check": lambda paths, options: check_ports(paths, json.loads(options.ports)),
     "settled": lambda paths, _options: settled(paths, _given()),
     "describe": lambda paths, _options: describe(paths),
+    "inventory": lambda paths, _options: inventory(paths),
     "health": lambda paths, options: health(paths, options.units, options.seconds),
 }
 _CHANGING: dict[str, Command] = {

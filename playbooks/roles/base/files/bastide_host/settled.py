@@ -8,6 +8,7 @@ from bastide_host.facts import current_number, unit_states
 from bastide_host.generation import drift
 from bastide_host.host import JsonObject, Paths, read_json, sha256_of, text_of
 from bastide_host.packages import lacking, repository_is_current
+from bastide_host.places import places
 from bastide_host.prepare import SECRET_FILES, internet_sources
 from bastide_host.stage import blobs_of
 from bastide_host.switch import units_to_restart
@@ -39,6 +40,10 @@ def _reasons(paths: Paths, given: JsonObject) -> Iterator[str]:
         yield "the host agent is another version"
     if sources := internet_sources(paths):
         yield f"{sources[0]} names packages on the internet"
+    here = places(paths)
+    for place, state in description.get("places", {}).items():
+        if here.get(place) != state:
+            yield f"{place} is not as it should be"
     yield from _secrets(paths, given["secrets"], set(given["groups"]))
     if missing := [blob.name for blob in blobs_of(paths, description) if not blob.is_here()]:
         yield f"{missing[0]} is missing"
@@ -61,6 +66,8 @@ def _services(paths: Paths, description: JsonObject) -> Iterator[str]:
     units = description["units"]
     yield from description.get("restart", ())
     yield from units_to_restart(paths, units, unit_states(paths))
+    if left := {path.name for path in paths.units.glob("bastide-*.service")} - set(units):
+        yield f"{min(left)} is left over"
     services = (read_json(paths.current / "etc/host.json") or {}).get("services", {})
     for unit in units:
         if not (paths.units / "multi-user.target.wants" / unit).is_symlink():
