@@ -48,8 +48,11 @@ def users(
     return tuple(UserChange(name=n, action="create") for n in sorted(wanted) if n not in known)
 
 
-def ports(needs: HostNeeds, facts: HostFacts, site: Site) -> tuple[PortChange, ...]:
-    """Return the TCP ports on which a service begins or ceases to listen."""
+def ports(
+    needs: HostNeeds, facts: HostFacts, site: Site, units: Iterable[UnitChange]
+) -> tuple[PortChange, ...]:
+    """Return the TCP ports on which a unit that changes begins or ceases to listen."""
+    moving = {unit.name for unit in units}
     wanted = set(_wanted_ports(needs, site))
     held = {
         (each.port, each.address, each.unit)
@@ -61,6 +64,7 @@ def ports(needs: HostNeeds, facts: HostFacts, site: Site) -> tuple[PortChange, .
     return tuple(
         PortChange.model_validate({"port": port, "address": address, "unit": unit, "action": each})
         for port, address, unit, each in sorted(opened + closed)
+        if unit in moving
     )
 
 
@@ -126,9 +130,12 @@ def interruption(
 ) -> dict[Component, int]:
     """Return for how many seconds each component that restarts is expected not to answer.
 
-    None, if another host serves the same: the gateway sends requests there meanwhile.
+    None at all if the release does not say; 0 if another host serves the same, because the gateway
+    sends requests there meanwhile.
     """
-    expected = inputs.upgrade.expected_interruption if inputs.upgrade else {}
+    if inputs.upgrade is None:
+        return {}
+    expected = inputs.upgrade.expected_interruption
     restarting = {unit.name for unit in units if unit.action == "restart"}
     found = {}
     for group in Group:

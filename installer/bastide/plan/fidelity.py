@@ -25,7 +25,8 @@ class Unplanned:
     """Something that changed and is not in the plan.
 
     Args:
-        kind: ``path``, ``user``, ``group``, ``package``, ``unit``, ``port``, ``firewall``, ``mount``.
+        kind: ``path``, ``user``, ``group``, ``package``, ``unit``, ``port``, ``firewall`` or
+            ``mount``.
         what: Its name.
         how: What became of it.
     """

@@ -73,7 +73,11 @@ def plan_host(needs: HostNeeds, inputs: PlanInputs) -> HostPlan:
         users=contract.users(needs, facts, packages),
         units=changes.units(needs, facts, touched),
     )
-    strays = (*changes.stopped(needs, facts), *misplaced(needs, facts, inputs.agent))
+    strays = (
+        *changes.stopped(needs, facts),
+        *misplaced(needs, facts, inputs.agent),
+        *(f"user {user.name} is missing" for user in moves.users if facts.users),
+    )
     return HostPlan(
         host=needs.host,
         address=str(inputs.site.hosts[needs.host].address),
@@ -89,8 +93,8 @@ def plan_host(needs: HostNeeds, inputs: PlanInputs) -> HostPlan:
         drift=(*damage, *strays) if same else (),
         disk_needed=changes.disk(needs, facts) if moves.built else {},
         users=moves.users,
-        ports=contract.ports(needs, facts, inputs.site),
-        models=contract.models(needs, facts),
+        ports=contract.ports(needs, facts, inputs.site, moves.units),
+        models=() if keep else contract.models(needs, facts),
         secrets=secrets,
         paths=path_changes(needs, inputs, moves),
         interruption=contract.interruption(needs.host, moves.units, inputs),

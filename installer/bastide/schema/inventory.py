@@ -7,6 +7,8 @@ import gzip
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
+from pydantic import Field
+
 from bastide.schema.base import Value
 
 
@@ -38,10 +40,10 @@ class Inventory(Value):
 
     format: Literal["bastide.inventory/1"] = "bastide.inventory/1"
     files: dict[str, Entry]
-    users: dict[str, str] = {}
-    groups: dict[str, str] = {}
-    packages: dict[str, str] = {}
-    units: dict[str, UnitState] = {}
+    users: dict[str, str] = Field(default={})
+    groups: dict[str, str] = Field(default={})
+    packages: dict[str, str] = Field(default={})
+    units: dict[str, UnitState] = Field(default={})
     sockets: tuple[str, ...] = ()
     firewall: str = ""
     mounts: tuple[str, ...] = ()

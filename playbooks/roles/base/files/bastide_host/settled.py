@@ -44,6 +44,9 @@ def _reasons(paths: Paths, given: JsonObject) -> Iterator[str]:
     for place, state in description.get("places", {}).items():
         if here.get(place) != state:
             yield f"{place} is not as it should be"
+    known = {line.split(":")[0] for line in text_of(paths.at("/etc/passwd")).splitlines()}
+    if missing_users := set(description.get("users", ())) - known:
+        yield f"user {min(missing_users)} is missing"
     yield from _secrets(paths, given["secrets"], set(given["groups"]))
     if missing := [blob.name for blob in blobs_of(paths, description) if not blob.is_here()]:
         yield f"{missing[0]} is missing"
