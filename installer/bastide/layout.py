@@ -337,6 +337,13 @@ HOST_ARTIFACTS = HOST_STATE / "artifacts"
 HOST_EVIDENCE = HOST_STATE / "evidence"
 HOST_ETC = PurePosixPath("/etc/bastide")
 HOST_SECRETS = HOST_ETC / "secrets"
+HOST_SECRET_FILES = {  # name: file, groups that get it (none: every host)
+    "ca_pem": (HOST_ETC / "ca.pem", ()),
+    "api_key": (HOST_SECRETS / "api_key", ("vectordb",)),
+    "read_only_api_key": (HOST_SECRETS / "read_only_api_key", ("vectordb",)),
+    "gateway_pem": (HOST_SECRETS / "gateway.pem", ("gateway",)),
+    "gateway_keys_map": (HOST_SECRETS / "gateway-keys.map", ("gateway",)),
+}
 HOST_RELEASE = HOST_ETC / "release.json"
 HOST_UPGRADE_MANIFEST = HOST_ETC / "upgrade-manifest.yaml"
 

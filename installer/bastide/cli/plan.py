@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -17,6 +18,8 @@ from bastide.host.files import write_atomic
 from bastide.plan.planner import make_plan
 from bastide.schema.plan import Plan
 from bastide.site.codes import SITE_UNWRITABLE
+from bastide.site.salt import new_salt
+from bastide.site.secrets import planned_fingerprints
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,12 @@ class PlanResult:
     changes: int
     plan: Plan
     next_command: str
+    detail: bool = False
 
 
 def _view(result: PlanResult) -> None:
     console = stdout()
-    print_plan(console, result.plan)
+    print_plan(console, result.plan, detail=result.detail)
     console.print(f"Plan {result.digest[:12]} written to {result.file}", markup=False)
     if result.changes:
         console.print(f"Carry it out with: {result.next_command}", markup=False)
@@ -42,17 +46,24 @@ def _view(result: PlanResult) -> None:
 @site_option
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False),
               help="Plan file to write; plan.json in the site's folder if not given.")  # fmt: skip
+@click.option("--detail", is_flag=True, help="List every path and artifact, not their number.")
 @reports(_view)
 @recorded("plan", lambda result: {"plan": result.digest, "bundle": result.plan.bundle})
-def command(site_dir: Path, out: Path | None) -> PlanResult:
+def command(site_dir: Path, out: Path | None, *, detail: bool) -> PlanResult:
     """Show exactly what would change on which host, and write it to a plan file.
 
     Compares what site.yaml and the newest imported bundle of its release want with what the hosts
     say they are. Nothing is changed. `bastide apply` carries the plan file out, and refuses it if
-    site, bundle or hosts have changed since.
+    site, bundle or hosts have changed since. The plan names everything that an apply changes on a
+    host; of secrets it has nothing but salted fingerprints. The file's format is that of `bastide
+    schema plan`.
     """
     context = load_context(site_dir)
-    inputs = gather_inputs(context)
+    now = datetime.now(UTC)
+    inputs = gather_inputs(
+        context,
+        planned_fingerprints(context.folder, context.home, context.site, now, new_salt()),
+    )
     require_ready(context, inputs)
     plan = make_plan(inputs)
     file = (out or context.folder.plan).absolute()
@@ -64,7 +75,9 @@ def command(site_dir: Path, out: Path | None) -> PlanResult:
             code=SITE_UNWRITABLE,
             hint="choose another place with --out",
         ) from error
-    return PlanResult(file, plan.digest(), plan.changes, plan, _apply_command(site_dir, out))
+    return PlanResult(
+        file, plan.digest(), plan.changes, plan, _apply_command(site_dir, out), detail
+    )
 
 
 def _apply_command(site_dir: Path, out: Path | None) -> str:

@@ -12,11 +12,12 @@ import click
 from bastide.cli.context import SiteContext, load_context, site_option
 from bastide.cli.output import progress, reports, stdout
 from bastide.errors import PreflightError
-from bastide.plan.inputs import PlanInputs
+from bastide.plan.inputs import Fingerprints, PlanInputs
 from bastide.plan.memory import memory_needed
 from bastide.plan.preflight import PreflightInputs, require_fit
 from bastide.progress import human_bytes
 from bastide.run.facts import gather
+from bastide.run.wanted import NO_SECRETS
 from bastide.schema.site import Group
 
 
@@ -89,15 +90,16 @@ def command(site_dir: Path) -> PreflightReport:
     )
 
 
-def gather_inputs(context: SiteContext) -> PlanInputs:
+def gather_inputs(context: SiteContext, secrets: Fingerprints = NO_SECRETS) -> PlanInputs:
     """Return what a plan is made from: the context's wishes and the hosts' facts, asked now.
 
-    Raises:
-        PreflightError: Ansible itself could not do its work.
+    Args:
+        context: The site.
+        secrets: What the plan may tell of its secrets; without it, hosts are not asked for theirs.
     """
     wanted = context.wanted  # before any host is asked, because mistakes show here
-    facts = gather(context.site, context.folder, progress())
-    return wanted.plan_inputs(facts, datetime.now(UTC).isoformat(timespec="seconds"))
+    facts = gather(context.site, context.folder, progress(), secrets.salt)
+    return wanted.plan_inputs(facts, datetime.now(UTC).isoformat(timespec="seconds"), secrets)
 
 
 def require_ready(context: SiteContext, inputs: PlanInputs) -> None:

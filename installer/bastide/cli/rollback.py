@@ -12,6 +12,7 @@ from bastide.cli import apply as apply_command
 from bastide.cli.context import (
     load_context,
     read_cards,
+    read_release,
     read_target,
     require_ssh_files,
     site_option,
@@ -141,7 +142,7 @@ def _wanted(run: EarlierRun, present: Site, store: Store, *, keep_data: bool) ->
         trees=trees_of(run),
         blobs={each.sha256: store.blob(each.sha256) for each in bundle.manifest.artifacts},
         keep_data=keep_data,
-        road=Road(rollback=True),
+        road=Road({bundle.root.release: read_release(store, bundle)}, rollback=True),
     )
 
 

@@ -28,6 +28,19 @@ class TreeDigest:
 
 
 @dataclass(frozen=True)
+class Fingerprints:
+    """What may be told of the site's secrets.
+
+    Args:
+        salt: Random text, new for each plan; empty if nothing is known of the secrets.
+        by_name: Fingerprint of each secret, by its name; empty for one that will be made anew.
+    """
+
+    salt: str = ""
+    by_name: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class PlanInputs:
     """Everything that decides what a plan says.
 
@@ -42,6 +55,8 @@ class PlanInputs:
         created: The present time, RFC 3339; it decides nothing.
         keep_data: A rollback leaves the vector data as it is.
         road: Upgrade manifests, which say from where the release can be reached.
+        secrets: Fingerprints of the secrets that hosts get.
+        agent: SHA-256 of the host agent's text; empty if unknown.
     """
 
     site: Site
@@ -54,6 +69,8 @@ class PlanInputs:
     created: str
     keep_data: bool = False
     road: Road = field(default_factory=Road)
+    secrets: Fingerprints = Fingerprints()
+    agent: str = ""
 
     @property
     def upgrade(self) -> Upgrade | None:

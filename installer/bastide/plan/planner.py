@@ -4,7 +4,7 @@ What decides a plan, and so what makes it stale, is in ``facts_digest``: of each
 generation (number, digest, contents, files as they are on disk), the newest number, the versions of
 the packages that it needs, which of the artifacts that it needs are there, and its units' states.
 Free room, memory and listeners are not: preflight looks at them, afresh, before every apply.
-A plan with equal facts still holds; with other facts it holds if all that is left was planned.
+Whether a plan still holds with other facts is ``staleness``'s question.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import hashlib
 import json
 
 from bastide.errors import PreflightError, Problem
-from bastide.plan import changes, switching
+from bastide.plan import changes, contract, switching
 from bastide.plan.inputs import PlanInputs
 from bastide.plan.needs import HostNeeds, generation_digest, host_needs
 from bastide.plan.path import Route, solve
+from bastide.plan.places import Moves, misplaced, path_changes
 from bastide.schema.artifact import ArtifactKind
 from bastide.schema.facts import HostFacts
 from bastide.schema.plan import HostPlan, Plan
@@ -47,11 +48,13 @@ def make_plan(inputs: PlanInputs) -> Plan:
         why_legal=route.why,
         bundle=inputs.bundle,
         site_digest=inputs.site_digest,
+        site_view=contract.site_view(inputs.site),
         facts_digest=facts_digest(inputs),
         created=inputs.created,
         canary=canary if any(host.changes for host in ordered) else None,
         gates=switching.gates_of(inputs, ordered),
         order=inputs.upgrade.order if inputs.upgrade else RESTART_ORDER,
+        salt=inputs.secrets.salt,
         hosts=ordered,
     )
 
@@ -68,27 +71,47 @@ def plan_host(needs: HostNeeds, inputs: PlanInputs) -> HostPlan:
     same = facts.generation is not None and facts.generation_digest == digest
     damage = changes.damage(needs, facts) if same else ()
     keep = same and not damage
-    touched = frozenset() if keep else changes.affected(needs, facts)
+    secrets = contract.secrets(needs, inputs)
+    touched = contract.readers(secrets)
+    if not keep:
+        touched |= changes.affected(needs, facts)
     built = [number for number, found in facts.generations.items() if found == digest and not same]
     number = max(built, default=max(facts.newest_generation, facts.generation or 0) + 1)
-    after = facts.generation if keep and facts.generation else number
-    units = changes.units(needs, facts, touched)
+    packages = changes.packages(needs, facts)
+    moves = Moves(
+        number=facts.generation if keep and facts.generation else number,
+        built=not (keep or built),
+        packages=packages,
+        users=contract.users(needs, facts, packages),
+        units=changes.units(needs, facts, touched),
+    )
+    strays = (
+        *changes.stopped(needs, facts),
+        *misplaced(needs, facts, inputs.agent),
+        *(f"user {user.name} is missing" for user in moves.users if facts.users),
+    )
     return HostPlan(
         host=needs.host,
         address=str(inputs.site.hosts[needs.host].address),
         groups=needs.groups,
         generation_before=facts.generation,
-        generation_after=after,
+        generation_after=moves.number,
         generation_digest=digest,
         tree_sha256=needs.tree.sha256,
         pulls=() if keep else changes.pulls(needs, facts),
-        packages=changes.packages(needs, facts),
+        packages=packages,
         files=changes.files(needs, facts),
-        units=units,
-        drift=(*damage, *changes.stopped(needs, facts), *_unproved(facts)) if same else (),
-        disk_needed={} if keep or built else changes.disk(needs, facts),
-        data=switching.data_steps(inputs, facts, units, after),
-        collected=switching.collected(facts, after, inputs.site.upgrades.keep_generations),
+        units=moves.units,
+        drift=(*damage, *strays, *_unproved(facts)) if same else (),
+        disk_needed=changes.disk(needs, facts) if moves.built else {},
+        users=moves.users,
+        ports=contract.ports(needs, facts, inputs.site, moves.units),
+        models=() if keep else contract.models(needs, facts),
+        secrets=secrets,
+        paths=path_changes(needs, inputs, moves),
+        interruption=contract.interruption(needs.host, moves.units, inputs),
+        data=switching.data_steps(inputs, facts, moves.units, moves.number),
+        collected=switching.collected(facts, moves.number, inputs.site.upgrades.keep_generations),
     )
 
 
@@ -96,34 +119,6 @@ def _unproved(facts: HostFacts) -> tuple[str, ...]:
     if facts.transition is None:
         return ()
     return (f"run {facts.transition.run} was cut off before this generation was marked good",)
-
-
-def is_stale(plan: Plan, fresh: Plan) -> tuple[str, ...]:
-    """Return what has changed since ``plan`` was made; nothing if it still holds.
-
-    It holds, too, if the hosts are on their way to what it wants: what a run that was cut off has
-    done already is missing from ``fresh``, and everything that is left was planned.
-
-    Args:
-        plan: The plan that someone looked at.
-        fresh: A plan made just now.
-    """
-    reasons = []
-    if plan.site != fresh.site or plan.site_digest != fresh.site_digest:
-        reasons.append("site.yaml has changed")
-    if plan.bundle != fresh.bundle or plan.release != fresh.release:
-        reasons.append(
-            f"the bundle is another one: {plan.release} ({plan.bundle[:12]}) when planned, "
-            f"{fresh.release} ({fresh.bundle[:12]}) now"
-        )
-    before = {each.host: each for each in plan.hosts}
-    for now in fresh.hosts:
-        if now.host in before:
-            reasons += [f"{now.host}: {what}" for what in _differences(before.pop(now.host), now)]
-        else:
-            reasons.append(f"{now.host}: not in the plan")
-    reasons += [f"{host}: no longer in the site" for host in before]
-    return tuple(reasons)
 
 
 def facts_digest(inputs: PlanInputs) -> str:
@@ -168,42 +163,3 @@ def _require_facts(inputs: PlanInputs) -> None:
             hint="run `bastide preflight` to see what is wrong with them",
             problems=tuple(problems),
         )
-
-
-def _differences(planned: HostPlan, now: HostPlan) -> list[str]:
-    """Return what of ``now`` was not foreseen by ``planned``."""
-    found = []
-    labels = {
-        "address": "its address",
-        "groups": "its groups",
-        "generation_digest": "the generation's content",
-    }
-    for name, label in labels.items():
-        if getattr(planned, name) != getattr(now, name):
-            found.append(f"{label} changed")
-    # An interrupted build leaves its number used: then the wanted content has a later one.
-    moves = planned.generation_before != planned.generation_after
-    kept = now.generation_before == now.generation_after
-    arrived = now.generation_before == planned.generation_after or (moves and kept)
-    if now.generation_before != planned.generation_before and not arrived:
-        found.append(
-            f"its generation is {now.generation_before or 'none'} now, "
-            f"it was {planned.generation_before or 'none'}"
-        )
-    lists: dict[str, tuple[set[object], set[object]]] = {
-        "has to fetch more": (
-            {pull.sha256 for pull in planned.pulls},
-            {pull.sha256 for pull in now.pulls},
-        ),
-        "its packages changed": (set(planned.packages), set(now.packages)),
-        "its files changed": (set(planned.files), set(now.files)),
-        "its units' states changed": (
-            {unit.name for unit in planned.units},
-            {unit.name for unit in now.units},
-        ),
-    }
-    # After the switch a stopped unit is all that can be left; before it, drift is news.
-    if not arrived:
-        lists["it has drifted"] = (set(planned.drift), set(now.drift))
-    found += [label for label, (known, left) in lists.items() if not left <= known]
-    return found

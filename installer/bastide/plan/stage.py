@@ -13,6 +13,7 @@ from bastide.plan.needs import (
     destination,
     host_needs,
 )
+from bastide.plan.places import wanted_places
 from bastide.plan.planner import plan_host
 from bastide.schema.artifact import Artifact, ArtifactKind
 from bastide.schema.plan import HostPlan
@@ -67,6 +68,11 @@ def stage_description(
         **_contents(needs),
         "contents": needs.contents,
         "tree": {"sha256": needs.tree.sha256, "size": needs.tree.size},
+        "places": {
+            path: state
+            for path, (state, _) in wanted_places(needs).items()
+            if state  # of the others, the agent has eyes of its own
+        },
         "units": list(needs.units),
         "restart": [unit.name for unit in units if unit.action == "restart"],
         "stop": [unit.name for unit in units if unit.action == "stop"],

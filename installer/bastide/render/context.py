@@ -24,11 +24,11 @@ from pydantic import BaseModel
 
 from bastide import layout
 from bastide.errors import ConfigError
+from bastide.plan.ports import bind_address, service_ports
 from bastide.schema.artifact import Artifact, ArtifactKind, Manifest
 from bastide.schema.site import Group, Site
 
 UNKNOWN_MODEL = "BAS-2061"
-LOOPBACK = "127.0.0.1"
 
 
 def _plain(value: BaseModel) -> dict[str, Any]:
@@ -69,28 +69,6 @@ def _model(artifact: Artifact, cards: Mapping[str, BaseModel]) -> dict[str, Any]
         "link": f"models/{artifact.name}.gguf",
         "card": _plain(card) if card else {},
     }
-
-
-def service_ports(site: Site) -> dict[Group, int]:
-    """Return the TCP port of each group's service."""
-    network = site.network
-    return {
-        Group.LLM: network.llm_port,
-        Group.EMBEDDINGS: network.embeddings_port,
-        Group.VECTORDB: network.vectordb_port,
-        Group.GATEWAY: network.gateway_port,
-    }
-
-
-def bind_address(site: Site, group: Group, host: str) -> str:
-    """Return where ``group``'s service listens on ``host``.
-
-    Loopback if the only gateway is the same host, so that nothing but the gateway is reachable
-    from outside; else the host's own address.
-    """
-    if group is not Group.GATEWAY and site.hosts_in(Group.GATEWAY) == (host,):
-        return LOOPBACK
-    return str(site.hosts[host].address)
 
 
 def _service(site: Site, group: Group, host: str) -> dict[str, Any]:

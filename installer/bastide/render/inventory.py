@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from bastide.errors import ConfigError
-from bastide.render.context import service_ports
+from bastide.plan.ports import service_ports
 from bastide.schema.site import Group, Site
 
 BAD_PATH = "BAS-2063"

@@ -10,9 +10,10 @@ from hashlib import sha256
 from pathlib import Path
 
 from bastide.layout import Home, SiteFolder
+from bastide.plan.inputs import Fingerprints
 from bastide.run.depot import Identity
 from bastide.schema.site import Site
-from bastide.site.secrets import ensure_certificates, host_secrets
+from bastide.site.secrets import ensure_certificates, fingerprints, host_secrets
 from bastide.site.vault import label_of, password_file, read_password, seal
 
 
@@ -27,6 +28,7 @@ class Credentials:
         digests: SHA-256 of each secret in it, by name: what a host can compare without being told.
         password_file: The file with the password that opens ``sealed``.
         notes: Certificates that were renewed on the way.
+        fingerprints: What the plan may tell of them.
     """
 
     depot: Identity
@@ -35,13 +37,20 @@ class Credentials:
     digests: dict[str, str]
     password_file: Path
     notes: tuple[str, ...]
+    fingerprints: Fingerprints
 
     def __repr__(self) -> str:
         return "Credentials(…)"
 
 
-def open_credentials(site: Site, folder: SiteFolder, home: Home) -> Credentials:
+def open_credentials(site: Site, folder: SiteFolder, home: Home, salt: str = "") -> Credentials:
     """Open the site's secrets, renew certificates if need be, and seal what hosts get.
+
+    Args:
+        site: The site.
+        folder: Its folder.
+        home: Where the vault password is.
+        salt: The plan's, for the fingerprints.
 
     Raises:
         ConfigError: There are no secrets, or they don't open.
@@ -58,4 +67,5 @@ def open_credentials(site: Site, folder: SiteFolder, home: Home) -> Credentials:
         digests={name: sha256(text.encode()).hexdigest() for name, text in carried.items()},
         password_file=password_file(home, label),
         notes=notes,
+        fingerprints=fingerprints(found, salt),
     )

@@ -27,19 +27,24 @@ _DENIED = re.compile(
 _NOISE = re.compile(r"^(warning:(?! remote host)|@{3,})", re.IGNORECASE)
 
 
-def gather(site: Site, folder: SiteFolder, progress: Progress) -> SiteFacts:
+def gather(site: Site, folder: SiteFolder, progress: Progress, salt: str = "") -> SiteFacts:
     """Return the facts of all hosts of the site; changes nothing on them.
 
     Args:
         site: The site.
         folder: Its folder, to which the paths in ``site.yaml`` are relative.
         progress: Told of every host that has answered.
+        salt: For the fingerprints of the secrets' files; without it there are none.
     """
-    return gather_over(Line(site, folder.root), progress)
+    return gather_over(Line(site, folder.root), progress, salt=salt)
 
 
 def gather_over(
-    line: Line, progress: Progress, cancelled: threading.Event | None = None
+    line: Line,
+    progress: Progress,
+    cancelled: threading.Event | None = None,
+    *,
+    salt: str = "",
 ) -> SiteFacts:
     """Return the facts of all hosts, asked over an existing line.
 
@@ -47,6 +52,7 @@ def gather_over(
         line: How the hosts are reached.
         progress: Told of every host that has answered.
         cancelled: Once it is set, the asking ends.
+        salt: For the fingerprints of the secrets' files; without it there are none.
 
     Raises:
         PreflightError: Somebody asked for the end.
@@ -58,7 +64,7 @@ def gather_over(
             task.describe(host)
             task.advance(1)
 
-        replies = ask(line, "facts", {host: {} for host in hosts}, tell, cancelled)
+        replies = ask(line, "facts", {host: {"salt": salt} for host in hosts}, tell, cancelled)
     if cancelled is not None and cancelled.is_set():
         raise PreflightError(
             "stopped while the hosts were asked; nothing was changed", code=CANCELLED

@@ -44,6 +44,7 @@ from bastide.run.summary import ApplyResult, failure_of, host_results, write_sum
 from bastide.run.wanted import Wanted
 from bastide.schema.facts import SiteFacts
 from bastide.schema.plan import Plan
+from bastide.site.salt import new_salt
 
 STORE_LACKS = "BAS-5064"
 PREFLIGHT = "preflight"
@@ -108,6 +109,8 @@ class Session:
         self._pass = secrets.token_urlsafe(24)
         self._change_over: ChangeOver | None = None
         self._played: Counter[str] = Counter()
+        # Of the approved plan, so that fingerprints in both can be compared.
+        self._salt = (order.plan.salt if order.plan else "") or new_salt()
 
     # --- the parts, in the order in which `apply` calls them ---------------------------------
     def ask_hosts(self) -> SiteFacts:
@@ -117,9 +120,9 @@ class Session:
         self.follower.phase("(0/5) PREFLIGHT: ask hosts, compare with the plan")
         with ThreadPoolExecutor(1, "secrets") as pool:
             self._opened = pool.submit(
-                open_credentials, order.wanted.site, order.folder, order.home
+                open_credentials, order.wanted.site, order.folder, order.home, self._salt
             )
-            return gather_over(self._line, SilentProgress(), self.cancelled)
+            return gather_over(self._line, SilentProgress(), self.cancelled, salt=self._salt)
 
     def settle_plan(self, facts: SiteFacts) -> PlanInputs:
         """Decide which plan is carried out; return its inputs.
@@ -130,7 +133,7 @@ class Session:
         """
         order = self.order
         created = datetime.now(UTC).isoformat(timespec="seconds")
-        inputs = order.wanted.plan_inputs(facts, created)
+        inputs = order.wanted.plan_inputs(facts, created, self._credentials.fingerprints)
         wanted = order.wanted
         require_fit(PreflightInputs(inputs, wanted.target, wanted.cards, int(time.time())))
         if self.cancelled.is_set():

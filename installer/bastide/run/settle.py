@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bastide.errors import PreflightError
-from bastide.plan.planner import is_stale
+from bastide.plan.staleness import is_stale
 from bastide.schema.plan import Plan
 
 STALE = "BAS-5065"

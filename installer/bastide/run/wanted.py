@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
-from bastide.plan.inputs import PlanInputs, TreeDigest
+from bastide.plan.inputs import Fingerprints, PlanInputs, TreeDigest
 from bastide.plan.path import Road
 from bastide.render.trees import HostTree
+from bastide.run.ask import agent_program
 from bastide.schema.artifact import Manifest
 from bastide.schema.facts import SiteFacts
 from bastide.schema.model_card import ModelCard
 from bastide.schema.site import Site
 from bastide.schema.target import Target
+
+NO_SECRETS = Fingerprints()
 
 
 @dataclass(frozen=True)
@@ -46,12 +50,15 @@ class Wanted:
     keep_data: bool = False
     road: Road = field(default_factory=Road)
 
-    def plan_inputs(self, facts: SiteFacts, created: str) -> PlanInputs:
+    def plan_inputs(
+        self, facts: SiteFacts, created: str, secrets: Fingerprints = NO_SECRETS
+    ) -> PlanInputs:
         """Return what the planner takes.
 
         Args:
             facts: What the hosts are now.
             created: The present time, RFC 3339.
+            secrets: What may be told of the secrets; without it the plan is silent on them.
         """
         trees = {
             name: TreeDigest(tree.sha256, len(tree.tar), tree.digests)
@@ -68,4 +75,6 @@ class Wanted:
             created=created,
             keep_data=self.keep_data,
             road=self.road,
+            secrets=secrets,
+            agent=sha256(agent_program().encode()).hexdigest(),
         )

@@ -91,6 +91,17 @@ class HostFacts(Value):
     )
     units: dict[str, str] = Field(description="Bastide's units: name → active state.")
     listeners: tuple[Listener, ...]
+    users: tuple[str, ...] = Field(default=(), description="Names of all accounts.")
+    secrets: dict[str, str] = Field(
+        default={},
+        description="Fingerprints of the secrets' files, by path, with the salt that came with "
+        "the question; none without a salt. A file with wrong rights has another text.",
+    )
+    places: dict[str, str] = Field(
+        default={},
+        description="Bastide's own things outside generations: path to what is there, such as "
+        "'folder 0755', 'link TARGET', 'file SIZE' or a digest. Empty if unknown.",
+    )
     unix_time: int | None = Field(default=None, description="The host's clock, in s since 1970.")
     transition: Transition | None = Field(
         default=None, description="The switch that is under way; None if there is none."

@@ -80,15 +80,22 @@ class SecretChange(Value):
     """A secret's file that will be written; its content shows only as a salted fingerprint."""
 
     path: str
-    fingerprint: str = Field(description="The first 16 hex digits of HMAC-SHA-256 with the salt.")
+    fingerprint: str = Field(
+        description="The first 16 hex digits of HMAC-SHA-256 with the salt; empty if the secret "
+        "is made anew by the apply, as a certificate is that runs out."
+    )
     action: Literal["create", "update"]
 
 
 class PathChange(Value):
-    """A path outside the generation that is created, changed or removed, with all below it."""
+    """A path outside the generation that is created, changed or removed."""
 
     path: str = Field(description="Absolute path on the host.")
     why: str = Field(description="What writes there, such as 'OS package haproxy'.")
+    whole: bool = Field(default=False, description="Everything below it may change as well.")
+    certain: bool = Field(
+        default=True, description="False: a program writes there as it sees fit, maybe nothing."
+    )
 
 
 class DataStep(Value):
@@ -147,7 +154,7 @@ class HostPlan(Value):
     def changes(self) -> int:
         """How many single changes this host sees."""
         lists = (self.pulls, self.packages, self.files, self.units, self.drift, self.data)
-        return sum(len(each) for each in lists)
+        return sum(len(each) for each in lists) + len(self.secrets)
 
     @property
     def bytes_to_pull(self) -> int:
@@ -169,6 +176,9 @@ class Plan(Value):
     )
     bundle: Sha256 = Field(description="Digest of the imported bundle it installs from.")
     site_digest: Sha256 = Field(description="Digest of site.yaml's content.")
+    site_view: dict[str, str] = Field(
+        default={}, description="What site.yaml said: dotted key to value; it has no secrets."
+    )
     facts_digest: Sha256 = Field(description="Digest of the facts that decide (see planner).")
     created: str = Field(description="When it was made, RFC 3339; not part of staleness.")
     canary: Name | None = Field(

@@ -10,6 +10,7 @@ from bastide.schema.chunks import Chunks
 from bastide.schema.delta import Delta
 from bastide.schema.lock import Lock
 from bastide.schema.model_card import CatalogueCard
+from bastide.schema.plan import Plan
 from bastide.schema.policy import LicencePolicy
 from bastide.schema.prices import PriceBook
 from bastide.schema.receipt import Receipt
@@ -27,6 +28,7 @@ SCHEMAS: dict[str, type[Value]] = {
     "lock": Lock,
     "manifest": Manifest,
     "model": CatalogueCard,
+    "plan": Plan,
     "policy": LicencePolicy,
     "prices": PriceBook,
     "receipt": Receipt,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 
 from bastide.errors import ConfigError
 from bastide.host.files import write_atomic
 from bastide.layout import Home, SiteFolder
+from bastide.plan.inputs import Fingerprints
 from bastide.schema.site import Site
 from bastide.site import pki, vault
 from bastide.site.codes import CERTIFICATE_WRONG, SECRETS_DAMAGED, SECRETS_MISSING
@@ -159,10 +162,59 @@ def host_secrets(secrets: Secrets, site: Site, depot_token: str) -> dict[str, st
             code=CERTIFICATE_WRONG,
             hint="run `bastide apply`, which renews it",
         )
+    return {**_files(secrets), "depot_token": depot_token}
+
+
+def fingerprints(secrets: Secrets, salt: str, renewed: Iterable[str] = ()) -> Fingerprints:
+    """Return what a plan may tell of the secrets that hosts get: salted, and cut short.
+
+    All that is secret in them was made from at least 256 random bits, so that nobody who has plan
+    and salt can find it by trying.
+
+    Args:
+        secrets: The site's secrets.
+        salt: The plan's salt; without one nothing is told.
+        renewed: Certificates that the apply will make anew (``renewals``).
+    """
+    if not salt:
+        return Fingerprints()
+    anew = {f"{name}_pem" for name in renewed}
+    return Fingerprints(
+        salt,
+        {
+            name: "" if name in anew else _fingerprint(salt, text)
+            for name, text in _files(secrets).items()
+        },
+    )
+
+
+def _fingerprint(salt: str, text: str) -> str:
+    return hmac.new(salt.encode(), text.encode(), hashlib.sha256).hexdigest()[:16]
+
+
+def planned_fingerprints(
+    folder: SiteFolder, home: Home, site: Site, now: datetime, salt: str
+) -> Fingerprints:
+    """Return the fingerprints for a plan; opens the secrets and changes nothing.
+
+    Args:
+        folder: The site's folder.
+        home: Where the vault password is.
+        site: The site as it is now.
+        now: The present time.
+        salt: The plan's salt.
+
+    Raises:
+        ConfigError: The secrets cannot be opened.
+    """
+    secrets = open_secrets(folder, home)
+    return fingerprints(secrets, salt, renewals(secrets, site, now))
+
+
+def _files(secrets: Secrets) -> dict[str, str]:
     return {
         "api_key": secrets.api_key,
         "read_only_api_key": secrets.read_only_api_key,
-        "depot_token": depot_token,
         "gateway_pem": secrets.gateway_certificate_pem + secrets.gateway_key_pem,
         "gateway_keys_map": _keys_map(secrets),
         "ca_pem": secrets.ca_certificate_pem,

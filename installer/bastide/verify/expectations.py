@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from bastide import layout
 from bastide.errors import ConfigError
-from bastide.render.context import LOOPBACK, bind_address, model_of, service_ports
+from bastide.plan.ports import LOOPBACK, bind_address, service_ports
+from bastide.render.context import model_of
 from bastide.schema.artifact import Artifact, Manifest
 from bastide.schema.expectations import (
     Expectations,

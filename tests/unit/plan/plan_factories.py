@@ -7,13 +7,17 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from bastide.plan.inputs import PlanInputs, TreeDigest
+from bastide.layout import HOST_SECRET_FILES
+from bastide.plan.inputs import Fingerprints, PlanInputs, TreeDigest
 from bastide.plan.needs import HostNeeds, host_needs
+from bastide.plan.places import wanted_places
+from bastide.plan.ports import bind_address, service_ports
 from bastide.schema.artifact import Artifact, ArtifactKind, Component, Manifest
 from bastide.schema.facts import FileSystem, HostFacts, Listener, SiteFacts
 from bastide.schema.model_card import ModelCard
 from bastide.schema.plan import HostPlan, Plan
-from bastide.schema.site import Group, Site
+from bastide.schema.release import Gate, Upgrade
+from bastide.schema.site import METRICS_PORT, Group, Site
 from bastide.schema.target import Target
 
 GIB = 1024**3
@@ -122,6 +126,7 @@ def make_facts(**changes: Any) -> HostFacts:
         "files": {},
         "units": {},
         "listeners": [Listener(port=22, address="0.0.0.0", unit="ssh.service", process="sshd")],
+        "users": ["root"],
         "unix_time": 1_800_000_000,
     }
     return HostFacts.model_validate({**values, **changes})
@@ -144,6 +149,18 @@ def make_inputs(
         facts=SiteFacts(hosts={**known, **(facts or {})}),
         trees={name: make_tree(host.groups, salt) for name, host in site.hosts.items()},
         created="2026-11-22T12:00:00+00:00",
+        secrets=Fingerprints("salt", {name: sha(name)[:16] for name in HOST_SECRET_FILES}),
+        agent=sha("agent"),
+        upgrade=Upgrade(
+            reachable_from=(),
+            gates=(Gate.HEALTH,),
+            expected_interruption={
+                Component.LLM: 30,
+                Component.EMBEDDINGS: 20,
+                Component.VECTORDB: 10,
+                Component.GATEWAY: 5,
+            },
+        ),
     )
 
 
@@ -206,14 +223,32 @@ def with_facts(inputs: PlanInputs, host: str = "host1", **changes: Any) -> PlanI
 def applied(inputs: PlanInputs, plan: Plan) -> PlanInputs:
     """Return the inputs as they are after the host agent did exactly what ``plan`` says."""
     needs = {each.host: each for each in host_needs(inputs.site, inputs.manifest, inputs.trees)}
-    hosts = {
-        host.host: _applied(host, inputs.facts.hosts[host.host], needs[host.host])
-        for host in plan.hosts
-    }
+    hosts = {host.host: _applied(host, inputs, needs[host.host]) for host in plan.hosts}
     return dataclasses.replace(inputs, facts=SiteFacts(hosts=hosts))
 
 
-def _applied(plan: HostPlan, facts: HostFacts, needs: HostNeeds) -> HostFacts:
+def listeners(inputs: PlanInputs, host: str) -> list[Listener]:
+    """Return what listens on a host whose services all run."""
+    found = [Listener(port=22, address="0.0.0.0", unit="ssh.service", process="sshd")]
+    for group in inputs.site.hosts[host].groups:
+        unit, address = f"bastide-{group}.service", bind_address(inputs.site, group, host)
+        port = service_ports(inputs.site)[group]
+        found.append(Listener(port=port, address=address, unit=unit))
+        if group is Group.GATEWAY:
+            found.append(Listener(port=METRICS_PORT, address="127.0.0.1", unit=unit))
+    return found
+
+
+def places(inputs: PlanInputs, needs: HostNeeds, number: int) -> dict[str, str]:
+    """Return Bastide's places as they are after an apply."""
+    found = {
+        path: state or "file 1" for path, (state, _) in wanted_places(needs, inputs.agent).items()
+    }
+    return {**found, "/opt/bastide/current": f"link generations/{number}"}
+
+
+def _applied(plan: HostPlan, inputs: PlanInputs, needs: HostNeeds) -> HostFacts:
+    facts = inputs.facts.hosts[plan.host]
     models, artifacts = dict(facts.models), dict(facts.artifacts)
     for pull in plan.pulls:
         (models if pull.filename.endswith(".gguf") else artifacts)[pull.sha256] = pull.size
@@ -237,4 +272,8 @@ def _applied(plan: HostPlan, facts: HostFacts, needs: HostNeeds) -> HostFacts:
         generation_digest=plan.generation_digest,
         newest_generation=max(facts.newest_generation, plan.generation_after),
         contents=needs.contents,
+        users=(*facts.users, *(user.name for user in plan.users)),
+        listeners=listeners(inputs, plan.host),
+        secrets={**facts.secrets, **{each.path: each.fingerprint for each in plan.secrets}},
+        places=places(inputs, needs, plan.generation_after),
     )

@@ -7,8 +7,9 @@ import pytest
 
 from bastide.errors import ConfigError, PreflightError
 from bastide.plan.inputs import PlanInputs, TreeDigest
-from bastide.plan.planner import is_stale, make_plan
+from bastide.plan.planner import make_plan
 from bastide.plan.stage import stage_description
+from bastide.plan.staleness import is_stale
 from bastide.schema.artifact import ArtifactKind, Component
 from bastide.schema.facts import SiteFacts, UnreachableHost
 from bastide.schema.plan import HostPlan
@@ -265,12 +266,12 @@ def test_what_makes_a_plan_stale() -> None:
     cases = {
         "site.yaml has changed": dataclasses.replace(inputs, site_digest=make.sha("other")),
         "bundle is another": dataclasses.replace(inputs, bundle=make.sha("other")),
-        "files changed": make.with_facts(inputs, files=files),
+        "file etc/llm.json has another content": make.with_facts(inputs, files=files),
         "generation is 4 now, it was 1": make.with_facts(inputs, generation=4),
         "content changed": dataclasses.replace(
             inputs, trees={"host1": make.make_tree(tuple(Group), "x")}
         ),
-        "units' states": make.with_facts(inputs, units={}),
+        "unit bastide-llm.service does not run now": make.with_facts(inputs, units={}),
         "has to fetch": make.with_facts(inputs, models={}),
     }
     for expected, changed in cases.items():

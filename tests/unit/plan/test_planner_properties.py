@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bastide.plan.inputs import PlanInputs
-from bastide.plan.planner import is_stale, make_plan
+from bastide.plan.planner import make_plan
 from bastide.plan.stage import stage_description
+from bastide.plan.staleness import is_stale
 from bastide.schema.artifact import Artifact, ArtifactKind, Component
 from bastide.schema.facts import HostFacts
 from bastide.schema.site import Group

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from bastide_host.host import AgentError, JsonObject, Paths, read_json, run, sha256_of, text_of
+from bastide_host.places import places, secret_fingerprints
 
 CONFIG_HASH_LIMIT = 16 << 20
 
@@ -181,8 +182,13 @@ def _open_transition(paths: Paths) -> JsonObject | None:
     return {k: v for k, v in found.items() if k != "format"} if found else None
 
 
-def facts(paths: Paths) -> JsonObject:
-    """Return what this host is now (``bastide.facts/1``); reads only."""
+def facts(paths: Paths, given: JsonObject | None = None) -> JsonObject:
+    """Return what this host is now (``bastide.facts/1``); reads only.
+
+    Args:
+        paths: The host's paths.
+        given: ``salt`` for the fingerprints of secrets; without it there are none.
+    """
     release = os_release(paths)
     number = current_number(paths)
     generation = read_json(paths.current / "generation.json") or {}
@@ -210,6 +216,9 @@ def facts(paths: Paths) -> JsonObject:
         "files": tree_files(paths.current, generation.get("files", {})),
         "units": unit_states(paths),
         "listeners": listeners(paths),
+        "users": [row.split(":")[0] for row in text_of(paths.at("/etc/passwd")).splitlines()],
+        "secrets": secret_fingerprints(paths, given or {}),
+        "places": places(paths),
         "unix_time": int(time.time()),
         "transition": _open_transition(paths),
         "good": (read_json(paths.good) or {}).get("good", []),

@@ -15,6 +15,7 @@ from bastide_host.evaluate import evaluate
 from bastide_host.facts import check_ports, facts
 from bastide_host.generation import generation
 from bastide_host.host import AgentError, JsonObject, Paths, only_one
+from bastide_host.inventory import inventory
 from bastide_host.packages import install_packages
 from bastide_host.prepare import prepare, write_secrets
 from bastide_host.rotation import rotate_in, rotate_out
@@ -56,11 +57,12 @@ def _names(text: str) -> list[str]:
 
 Command = Callable[[Paths, argparse.Namespace], JsonObject]
 _READ_ONLY: dict[str, Command] = {
-    "facts": lambda paths, _options: facts(paths),
+    "facts": lambda paths, _options: facts(paths, _given()),
     "check": lambda paths, options: check_ports(paths, json.loads(options.ports)),
     "settled": lambda paths, _options: settled(paths, _given()),
     "describe": lambda paths, _options: describe(paths),
     "evaluate": lambda paths, _options: evaluate(paths, _given()),
+    "inventory": lambda paths, _options: inventory(paths),
     "health": lambda paths, options: health(paths, options.units, options.seconds),
 }
 # They change only the running gateway, may wait for long, and can be repeated or undone at any

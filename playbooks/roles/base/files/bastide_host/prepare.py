@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bastide_host.host import AgentError, JsonObject, Paths, read_json, text_of, write_atomic
 
-_FOLDERS = (
+FOLDERS = (
     ("/opt/bastide", 0o755),
     ("/opt/bastide/bin", 0o755),
     ("/opt/bastide/generations", 0o755),
@@ -31,7 +31,7 @@ _ASIDE = ".disabled-by-bastide"
 def make_folders(paths: Paths) -> list[str]:
     """Create Bastide's folders, 0755 (secrets 0700); return which were new or had other modes."""
     changed = []
-    for name, mode in _FOLDERS:
+    for name, mode in FOLDERS:
         path = paths.at(name)
         if not path.is_dir() or (path.stat().st_mode & 0o7777) != mode:
             path.mkdir(parents=True, exist_ok=True)

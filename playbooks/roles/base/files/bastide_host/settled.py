@@ -8,6 +8,7 @@ from bastide_host.facts import current_number, transition_of, unit_states
 from bastide_host.generation import drift
 from bastide_host.host import JsonObject, Paths, read_json, sha256_of, text_of
 from bastide_host.packages import lacking, repository_is_current
+from bastide_host.places import places
 from bastide_host.prepare import SECRET_FILES, internet_sources
 from bastide_host.rotation import out_of_rotation
 from bastide_host.stage import blobs_of
@@ -30,6 +31,21 @@ def settled(paths: Paths, given: JsonObject) -> JsonObject:
 def _reasons(paths: Paths, given: JsonObject) -> Iterator[str]:
     """Yield what there is to do; the cheapest looks first."""
     description = given["stage"]
+    yield from _generation(paths, description)
+    if text_of(paths.opt / "bin/bastide_host.py") != given["program"]:
+        yield "the host agent is another version"
+    if sources := internet_sources(paths):
+        yield f"{sources[0]} names packages on the internet"
+    yield from _places(paths, description)
+    yield from _secrets(paths, given["secrets"], set(given["groups"]))
+    if missing := [blob.name for blob in blobs_of(paths, description) if not blob.is_here()]:
+        yield f"{missing[0]} is missing"
+    if not repository_is_current(paths, description) or lacking(paths, description):
+        yield "OS packages are missing"
+    yield from _services(paths, description)
+
+
+def _generation(paths: Paths, description: JsonObject) -> Iterator[str]:
     number = int(description["generation"])
     record = read_json(paths.current / "generation.json") or {}
     if current_number(paths) != number or record.get("digest") != description["digest"]:
@@ -41,16 +57,16 @@ def _reasons(paths: Paths, given: JsonObject) -> Iterator[str]:
     good = (read_json(paths.good) or {}).get("good", [])
     if not good or good[-1].get("content") != description["digest"]:
         yield f"generation {number} is not marked good"
-    if text_of(paths.opt / "bin/bastide_host.py") != given["program"]:
-        yield "the host agent is another version"
-    if sources := internet_sources(paths):
-        yield f"{sources[0]} names packages on the internet"
-    yield from _secrets(paths, given["secrets"], set(given["groups"]))
-    if missing := [blob.name for blob in blobs_of(paths, description) if not blob.is_here()]:
-        yield f"{missing[0]} is missing"
-    if not repository_is_current(paths, description) or lacking(paths, description):
-        yield "OS packages are missing"
-    yield from _services(paths, description)
+
+
+def _places(paths: Paths, description: JsonObject) -> Iterator[str]:
+    here = places(paths)
+    for place, state in description.get("places", {}).items():
+        if here.get(place) != state:
+            yield f"{place} is not as it should be"
+    known = {line.split(":")[0] for line in text_of(paths.at("/etc/passwd")).splitlines()}
+    if missing_users := set(description.get("users", ())) - known:
+        yield f"user {min(missing_users)} is missing"
 
 
 def _secrets(paths: Paths, digests: Mapping[str, str], groups: set[str]) -> Iterator[str]:
@@ -67,6 +83,8 @@ def _services(paths: Paths, description: JsonObject) -> Iterator[str]:
     units = description["units"]
     yield from description.get("restart", ())
     yield from units_to_restart(paths, units, unit_states(paths))
+    if left := {path.name for path in paths.units.glob("bastide-*.service")} - set(units):
+        yield f"{min(left)} is left over"
     services = (read_json(paths.current / "etc/host.json") or {}).get("services", {})
     for unit in units:
         if not (paths.units / "multi-user.target.wants" / unit).is_symlink():

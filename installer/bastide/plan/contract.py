@@ -1,0 +1,170 @@
+"""What a plan promises beside files, packages and units: accounts, ports, secrets, interruption.
+
+Together with the lists of ``changes`` and ``places`` that is everything that an apply changes on
+a host; ``fidelity`` compares the promise with the host. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from bastide.layout import HOST_SECRET_FILES
+from bastide.plan.inputs import PlanInputs
+from bastide.plan.needs import HostNeeds
+from bastide.plan.places import EFFECTS
+from bastide.plan.ports import LOOPBACK, bind_address, service_ports
+from bastide.schema.artifact import ArtifactKind, Component
+from bastide.schema.facts import HostFacts
+from bastide.schema.plan import (
+    DataStep,
+    HostPlan,
+    ModelChange,
+    PackageChange,
+    PortChange,
+    SecretChange,
+    UnitChange,
+    UserChange,
+)
+from bastide.schema.site import METRICS_PORT, Group, Site
+
+REPLICATED = (Group.LLM, Group.EMBEDDINGS)  # the gateway asks another host meanwhile
+
+
+def unit_of(group: Group) -> str:
+    """Return the name of a group's unit."""
+    return f"bastide-{group}.service"
+
+
+def users(
+    needs: HostNeeds, facts: HostFacts, packages: Iterable[PackageChange]
+) -> tuple[UserChange, ...]:
+    """Return the accounts that come: of services, and of OS packages that are new."""
+    wanted = [unit.removesuffix(".service") for unit in needs.units]
+    for package in packages:
+        if package.before is None and package.name in EFFECTS:
+            wanted += EFFECTS[package.name].users
+    known = set(facts.users)
+    return tuple(UserChange(name=n, action="create") for n in sorted(wanted) if n not in known)
+
+
+def ports(
+    needs: HostNeeds, facts: HostFacts, site: Site, units: Iterable[UnitChange]
+) -> tuple[PortChange, ...]:
+    """Return the TCP ports on which a unit that changes begins or ceases to listen."""
+    moving = {unit.name for unit in units}
+    wanted = set(_wanted_ports(needs, site))
+    held = {
+        (each.port, each.address, each.unit)
+        for each in facts.listeners
+        if each.unit.startswith("bastide-")
+    }
+    opened = [(port, address, unit, "open") for port, address, unit in wanted - held]
+    closed = [(port, address, unit, "close") for port, address, unit in held - wanted]
+    return tuple(
+        PortChange.model_validate({"port": port, "address": address, "unit": unit, "action": each})
+        for port, address, unit, each in sorted(opened + closed)
+        if unit in moving
+    )
+
+
+def _wanted_ports(needs: HostNeeds, site: Site) -> Iterator[tuple[int, str, str]]:
+    numbers = service_ports(site)
+    for group in needs.groups:
+        unit = unit_of(group)
+        if unit in needs.units:
+            yield numbers[group], bind_address(site, group, needs.host), unit
+            if group is Group.GATEWAY:
+                yield METRICS_PORT, LOOPBACK, unit
+
+
+def models(needs: HostNeeds, facts: HostFacts) -> tuple[ModelChange, ...]:
+    """Return which models are served under a name after the switch, and which were before."""
+    kind = f"{ArtifactKind.MODEL}/"
+
+    def named(contents: Mapping[str, str]) -> dict[str, str]:
+        found = {key: digest for key, digest in contents.items() if key.startswith(kind)}
+        return {key.removeprefix(kind): digest for key, digest in found.items()}
+
+    before, after = named(facts.contents), named(needs.contents)
+    return tuple(
+        ModelChange(name=name, before=before.get(name), after=after.get(name))
+        for name in sorted({*before, *after})
+        if before.get(name) != after.get(name)
+    )
+
+
+def secrets(needs: HostNeeds, inputs: PlanInputs) -> tuple[SecretChange, ...]:
+    """Return the secrets' files that will be written, each with its salted fingerprint."""
+    if not inputs.secrets.salt:
+        return ()
+    held = inputs.facts.hosts[needs.host].secrets
+    found = []
+    for name, (path, groups) in HOST_SECRET_FILES.items():
+        wanted = inputs.secrets.by_name.get(name)
+        meant = not groups or set(groups) & set(needs.groups)
+        if wanted is None or not meant or held.get(str(path)) == (wanted or None):
+            continue
+        action = "update" if str(path) in held else "create"
+        found.append(
+            SecretChange.model_validate(
+                {"path": str(path), "fingerprint": wanted, "action": action}
+            )
+        )
+    return tuple(found)
+
+
+def readers(changed: Iterable[SecretChange]) -> frozenset[str]:
+    """Return the units that must restart because a secret that they read changes."""
+    paths = {secret.path for secret in changed}
+    return frozenset(
+        unit_of(Group(group))
+        for path, groups in HOST_SECRET_FILES.values()
+        if str(path) in paths
+        for group in groups
+    )
+
+
+def interruption(
+    host: str, units: Iterable[UnitChange], inputs: PlanInputs
+) -> dict[Component, int]:
+    """Return for how many seconds each component that restarts is expected not to answer.
+
+    None at all if the release does not say; 0 if another host serves the same, because the gateway
+    sends requests there meanwhile.
+    """
+    if inputs.upgrade is None:
+        return {}
+    expected = inputs.upgrade.expected_interruption
+    restarting = {unit.name for unit in units if unit.action == "restart"}
+    found = {}
+    for group in Group:
+        if unit_of(group) in restarting:
+            others = set(inputs.site.hosts_in(group)) - {host}
+            goes_on = group in REPLICATED and bool(others)
+            found[Component(str(group))] = 0 if goes_on else expected.get(Component(str(group)), 0)
+    return found
+
+
+def with_data(plan: HostPlan, data: tuple[DataStep, ...]) -> HostPlan:
+    """Return a host's plan with steps on stored data, and the room that their copies take."""
+    room = sum(step.bytes for step in data)
+    disk = dict(plan.disk_needed)
+    if room:
+        disk["/var/lib"] = disk.get("/var/lib", 0) + room
+    return plan.replace(data=data, disk_needed=disk)
+
+
+def site_view(site: Site) -> dict[str, str]:
+    """Return what a site's description says, flat: dotted key → value. It has no secrets."""
+    return dict(_flat("", site.model_dump(mode="json", by_alias=True)))
+
+
+def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:  # noqa: ANN401 - JSON
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            yield from _flat(f"{prefix}.{key}" if prefix else str(key), item)
+    elif isinstance(value, list):
+        yield prefix, ", ".join(str(item) for item in value)
+    elif value is not None and value != {}:
+        yield prefix, str(value)

@@ -1,0 +1,29 @@
+"""Where each service listens; the same answer for templates and for plans. Pure."""
+
+from __future__ import annotations
+
+from bastide.schema.site import Group, Site
+
+LOOPBACK = "127.0.0.1"
+
+
+def service_ports(site: Site) -> dict[Group, int]:
+    """Return the TCP port of each group's service."""
+    network = site.network
+    return {
+        Group.LLM: network.llm_port,
+        Group.EMBEDDINGS: network.embeddings_port,
+        Group.VECTORDB: network.vectordb_port,
+        Group.GATEWAY: network.gateway_port,
+    }
+
+
+def bind_address(site: Site, group: Group, host: str) -> str:
+    """Return where ``group``'s service listens on ``host``.
+
+    Loopback if the only gateway is the same host, so that nothing but the gateway is reachable
+    from outside; else the host's own address.
+    """
+    if group is not Group.GATEWAY and site.hosts_in(Group.GATEWAY) == (host,):
+        return LOOPBACK
+    return str(site.hosts[host].address)
