@@ -10,11 +10,12 @@ import click
 from bastide.cli.context import load_context, site_option
 from bastide.cli.output import reports, stdout
 from bastide.cli.plan_view import print_plan
-from bastide.cli.preflight import gather_inputs, require_ready
+from bastide.cli.preflight import look
 from bastide.cli.recording import recorded
 from bastide.errors import ConfigError
 from bastide.host.files import write_atomic
 from bastide.plan.planner import make_plan
+from bastide.plan.preflight import require_fit
 from bastide.schema.plan import Plan
 from bastide.site.codes import SITE_UNWRITABLE
 
@@ -52,9 +53,9 @@ def command(site_dir: Path, out: Path | None) -> PlanResult:
     site, bundle or hosts have changed since.
     """
     context = load_context(site_dir)
-    inputs = gather_inputs(context)
-    require_ready(context, inputs)
-    plan = make_plan(inputs)
+    seen = look(context)
+    require_fit(seen)
+    plan = make_plan(seen.plan)
     file = (out or context.folder.plan).absolute()
     try:
         write_atomic(file, plan.model_dump_json(indent=2).encode() + b"\n")

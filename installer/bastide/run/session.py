@@ -20,10 +20,11 @@ from bastide.progress import SilentProgress
 from bastide.render import run_directory
 from bastide.run import journal as journals
 from bastide.run.ask import Line
+from bastide.run.control import Desk
 from bastide.run.credentials import Credentials, open_credentials
 from bastide.run.depot import Depot
 from bastide.run.events import Event, Finished, PhaseStarted, Status, StepEnded
-from bastide.run.facts import CANCELLED, gather_over, not_settled
+from bastide.run.facts import CANCELLED, not_settled
 from bastide.run.follow import Follower
 from bastide.run.interrupt import interruptible
 from bastide.run.runner import (
@@ -35,7 +36,9 @@ from bastide.run.runner import (
 )
 from bastide.run.settle import Approve, settle, what_is_left
 from bastide.run.summary import ApplyResult, failure_of, host_results, write_summary
+from bastide.run.survey import survey
 from bastide.run.wanted import Wanted
+from bastide.schema.condition import ControlCondition
 from bastide.schema.facts import SiteFacts
 from bastide.schema.plan import Plan
 
@@ -95,6 +98,7 @@ class Session:
         self._opened: Future[Credentials] | None = None
         self._served: set[str] = set()
         self._plan: Plan | None = None
+        self._control: ControlCondition | None = None
 
     # --- the parts, in the order in which `apply` calls them ---------------------------------
     def ask_hosts(self) -> SiteFacts:
@@ -106,7 +110,9 @@ class Session:
             self._opened = pool.submit(
                 open_credentials, order.wanted.site, order.folder, order.home
             )
-            return gather_over(self._line, SilentProgress(), self.cancelled)
+            desk = Desk(order.folder, order.home, order.wanted)
+            facts, self._control = survey(desk, SilentProgress(), self.cancelled)
+            return facts
 
     def settle_plan(self, facts: SiteFacts) -> PlanInputs:
         """Decide which plan is carried out; return its inputs.
@@ -119,7 +125,8 @@ class Session:
         created = datetime.now(UTC).isoformat(timespec="seconds")
         inputs = order.wanted.plan_inputs(facts, created)
         wanted = order.wanted
-        require_fit(PreflightInputs(inputs, wanted.target, wanted.cards, int(time.time())))
+        now = int(time.time())
+        require_fit(PreflightInputs(inputs, wanted.target, wanted.cards, now, self._control))
         if self.cancelled.is_set():
             raise PreflightError("stopped on request; nothing was changed", code=CANCELLED)
         with interruptible():

@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from bastide_host.condition import condition
 from bastide_host.facts import check_ports, facts
 from bastide_host.generation import generation
 from bastide_host.host import AgentError, JsonObject, Paths, only_one
@@ -48,9 +49,15 @@ def _stage_command(paths: Paths, options: argparse.Namespace) -> JsonObject:
     return stage(paths, description, token.read_text(encoding="utf-8").strip(), authority)
 
 
+def _survey(paths: Paths) -> JsonObject:
+    """Return the host's facts, with its condition if the asker wants to know that as well."""
+    asked = _given().get("condition")
+    return facts(paths) if asked is None else {**facts(paths), "condition": condition(paths, asked)}
+
+
 Command = Callable[[Paths, argparse.Namespace], JsonObject]
 _READ_ONLY: dict[str, Command] = {
-    "facts": lambda paths, _options: facts(paths),
+    "facts": lambda paths, _options: _survey(paths),
     "check": lambda paths, options: check_ports(paths, json.loads(options.ports)),
     "settled": lambda paths, _options: settled(paths, _given()),
     "describe": lambda paths, _options: describe(paths),
