@@ -29,6 +29,7 @@ CONTEXT = "BAS-5012"
 DISK_RESERVE = 64 * MIB  # a file system is never filled to the last byte
 OLDEST_SYSTEMD = 250  # LoadCredential and the sandbox settings of our units
 CLOCK_SLACK_SECONDS = 12 * 3600  # certificates begin a day early; the rest is margin
+OURS = {"/opt": "/opt/bastide", "/var/lib": "/var/lib/bastide"}  # may have disks of their own
 _OLD = (
     "A host's Python or systemd is too old or another than the bundle's",
     "install the distribution's own `python3`; upgrade the host's system",
@@ -154,15 +155,16 @@ def disk(host: HostView) -> Iterator[Trouble]:
 
 
 def _file_system(path: str, facts: HostFacts) -> tuple[str, int] | None:
-    """Return device and free bytes of the file system that holds ``path``.
+    """Return device and free bytes of the file system that holds what is written below ``path``.
 
-    Facts name /opt, /var/lib and /etc; the host's condition more. What neither names is taken to
-    be on the root file system, with /etc.
+    The host's condition knows where our own folders are or would be; without it, facts name /opt,
+    /var/lib and /etc, and the rest is taken to be on the root file system, with /etc.
     """
+    if facts.condition:
+        place = facts.condition.place(OURS.get(path, path))
+        if place:
+            return place.device, place.free_bytes
     known = {system.path: (system.device, system.free_bytes) for system in facts.file_systems}
-    place = facts.condition.place(path) if facts.condition else None
-    if path not in known and place:
-        return place.device, place.free_bytes
     return known.get(path) or known.get("/") or known.get("/etc")
 
 

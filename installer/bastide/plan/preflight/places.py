@@ -211,7 +211,7 @@ def nearly_full(host: HostView) -> Iterator[Trouble]:
         yield Trouble(f"{STATE}: {megabytes(place.free_bytes)} free of {place.size_bytes} bytes")
 
 
-@warns(
+@refuses(
     CONDITION,
     "BAS-5142",
     "scratch space is there",
@@ -223,7 +223,8 @@ def scratch(host: HostView) -> Iterator[Trouble]:
     for path in ("/tmp", "/run"):  # noqa: S108 - of the host; nothing is written
         place = host.condition.place(path)
         if place and place.free_bytes < 2**20:
-            yield Trouble(f"{path} has {place.free_bytes} bytes free", mild=path != "/run")
+            mild = path == "/tmp" and not host.installs_packages  # noqa: S108
+            yield Trouble(f"{path} has {place.free_bytes} bytes free", mild=mild)
 
 
 CHECKS = checks_in(globals())
