@@ -11,11 +11,12 @@ import click
 from bastide.cli.context import load_context, site_option
 from bastide.cli.output import reports, stdout
 from bastide.cli.plan_view import print_plan
-from bastide.cli.preflight import gather_inputs, require_ready
+from bastide.cli.preflight import look
 from bastide.cli.recording import recorded
 from bastide.errors import ConfigError
 from bastide.host.files import write_atomic
 from bastide.plan.planner import make_plan
+from bastide.plan.preflight import require_fit
 from bastide.schema.plan import Plan
 from bastide.site.codes import SITE_UNWRITABLE
 from bastide.site.salt import new_salt
@@ -60,12 +61,12 @@ def command(site_dir: Path, out: Path | None, *, detail: bool) -> PlanResult:
     """
     context = load_context(site_dir)
     now = datetime.now(UTC)
-    inputs = gather_inputs(
+    seen = look(
         context,
         planned_fingerprints(context.folder, context.home, context.site, now, new_salt()),
     )
-    require_ready(context, inputs)
-    plan = make_plan(inputs)
+    require_fit(seen)
+    plan = make_plan(seen.plan)
     file = (out or context.folder.plan).absolute()
     try:
         write_atomic(file, plan.model_dump_json(indent=2).encode() + b"\n")

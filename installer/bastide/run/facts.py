@@ -43,6 +43,7 @@ def gather_over(
     line: Line,
     progress: Progress,
     cancelled: threading.Event | None = None,
+    given: Mapping[str, Mapping[str, Any]] | None = None,
     *,
     salt: str = "",
 ) -> SiteFacts:
@@ -52,19 +53,21 @@ def gather_over(
         line: How the hosts are reached.
         progress: Told of every host that has answered.
         cancelled: Once it is set, the asking ends.
+        given: What each host is told besides; with ``condition`` it tells its condition as well.
         salt: For the fingerprints of the secrets' files; without it there are none.
 
     Raises:
         PreflightError: Somebody asked for the end.
     """
     hosts = line.site.hosts
+    told = {host: {"salt": salt, **(given or {}).get(host, {})} for host in hosts}
     with progress.task("ask hosts", total=len(hosts), unit="steps") as task:
 
         def tell(host: str, _reply: Reply) -> None:
             task.describe(host)
             task.advance(1)
 
-        replies = ask(line, "facts", {host: {"salt": salt} for host in hosts}, tell, cancelled)
+        replies = ask(line, "facts", told, tell, cancelled)
     if cancelled is not None and cancelled.is_set():
         raise PreflightError(
             "stopped while the hosts were asked; nothing was changed", code=CANCELLED

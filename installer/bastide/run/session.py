@@ -25,10 +25,11 @@ from bastide.render import run_directory
 from bastide.run import journal as journals
 from bastide.run.ask import Line
 from bastide.run.changeover import ChangeOver, Ended, Ending
+from bastide.run.control import Desk
 from bastide.run.credentials import Credentials, open_credentials
 from bastide.run.depot import Depot
 from bastide.run.events import Event, Finished, PhaseStarted, Status, StepEnded
-from bastide.run.facts import CANCELLED, gather_over, not_settled
+from bastide.run.facts import CANCELLED, not_settled
 from bastide.run.follow import Follower
 from bastide.run.gates import GateKeeper, NoKeeper
 from bastide.run.interrupt import interruptible
@@ -41,7 +42,9 @@ from bastide.run.runner import (
 )
 from bastide.run.settle import Approve, settle, what_is_left
 from bastide.run.summary import ApplyResult, failure_of, host_results, write_summary
+from bastide.run.survey import survey
 from bastide.run.wanted import Wanted
+from bastide.schema.condition import ControlCondition
 from bastide.schema.facts import SiteFacts
 from bastide.schema.plan import Plan
 from bastide.site.salt import new_salt
@@ -111,18 +114,21 @@ class Session:
         self._played: Counter[str] = Counter()
         # Of the approved plan, so that fingerprints in both can be compared.
         self._salt = (order.plan.salt if order.plan else "") or new_salt()
+        self._control: ControlCondition | None = None
 
     # --- the parts, in the order in which `apply` calls them ---------------------------------
     def ask_hosts(self) -> SiteFacts:
         """Ask every host what it is, read-only; meanwhile open the secrets."""
         order = self.order
         self._enter(PREFLIGHT)
-        self.follower.phase("(0/5) PREFLIGHT: ask hosts, compare with the plan")
+        self.follower.phase("(0/6) PREFLIGHT: ask hosts, compare with the plan")
         with ThreadPoolExecutor(1, "secrets") as pool:
             self._opened = pool.submit(
                 open_credentials, order.wanted.site, order.folder, order.home, self._salt
             )
-            return gather_over(self._line, SilentProgress(), self.cancelled, salt=self._salt)
+            desk = Desk(order.folder, order.home, order.wanted)
+            facts, self._control = survey(desk, SilentProgress(), self.cancelled, salt=self._salt)
+            return facts
 
     def settle_plan(self, facts: SiteFacts) -> PlanInputs:
         """Decide which plan is carried out; return its inputs.
@@ -135,7 +141,8 @@ class Session:
         created = datetime.now(UTC).isoformat(timespec="seconds")
         inputs = order.wanted.plan_inputs(facts, created, self._credentials.fingerprints)
         wanted = order.wanted
-        require_fit(PreflightInputs(inputs, wanted.target, wanted.cards, int(time.time())))
+        now = int(time.time())
+        require_fit(PreflightInputs(inputs, wanted.target, wanted.cards, now, self._control))
         if self.cancelled.is_set():
             raise PreflightError("stopped on request; nothing was changed", code=CANCELLED)
         self._plan, approved = make_plan(inputs), order.plan

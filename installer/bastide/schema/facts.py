@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from bastide.schema.base import Name, Sha256, Size, Value
+from bastide.schema.condition import HostCondition
 
 
 class FileSystem(Value):
@@ -113,6 +114,9 @@ class HostFacts(Value):
         default=(), description="Snapshots of the vector DB's data, oldest first."
     )
     data_bytes: Size = Field(default=0, description="Size of the vector DB's data on disk.")
+    condition: HostCondition | None = Field(
+        default=None, description="Its condition, if preflight asked; no plan depends on it."
+    )
 
 
 class UnreachableHost(Value):

@@ -79,13 +79,14 @@ def _owners(paths: Paths, inodes: Iterable[str]) -> dict[str, tuple[str, str]]:
                     target = str(descriptor.readlink())
                     if target in wanted:
                         found[wanted[target]] = (
-                            _unit_of(process),
+                            unit_of(process),
                             text_of(process / "comm").strip(),
                         )
     return found
 
 
-def _unit_of(process: Path) -> str:
+def unit_of(process: Path) -> str:
+    """Return the service that a process (its folder in /proc) belongs to; empty if to none."""
     units = re.findall(r"/([^/\n]+\.service)(?:/|$)", text_of(process / "cgroup"), re.MULTILINE)
     return str(units[-1]) if units else ""
 

@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from bastide_host.condition import condition
 from bastide_host.evaluate import evaluate
 from bastide_host.facts import check_ports, facts
 from bastide_host.generation import generation
@@ -55,9 +56,16 @@ def _names(text: str) -> list[str]:
     return [name for name in text.split(",") if name]
 
 
+def _survey(paths: Paths) -> JsonObject:
+    """Return the host's facts, with its condition if the asker wants to know that as well."""
+    given = _given()
+    found, asked = facts(paths, given), given.get("condition")
+    return found if asked is None else {**found, "condition": condition(paths, asked)}
+
+
 Command = Callable[[Paths, argparse.Namespace], JsonObject]
 _READ_ONLY: dict[str, Command] = {
-    "facts": lambda paths, _options: facts(paths, _given()),
+    "facts": lambda paths, _options: _survey(paths),
     "check": lambda paths, options: check_ports(paths, json.loads(options.ports)),
     "settled": lambda paths, _options: settled(paths, _given()),
     "describe": lambda paths, _options: describe(paths),

@@ -1,0 +1,73 @@
+"""Asks all hosts for facts and condition, and looks at the control node: preflight's eyes.
+
+One question a host, and no change anywhere. While hosts are asked, something listens on the depot's
+port, so that each can say whether it would reach the depot.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from bastide.progress import Progress
+from bastide.run.ask import Line
+from bastide.run.control import Desk, Listener, look_at_control
+from bastide.run.facts import gather_over
+from bastide.schema.condition import ControlCondition
+from bastide.schema.facts import SiteFacts
+from bastide.schema.site import Group, Site
+
+
+def survey(
+    desk: Desk,
+    progress: Progress,
+    cancelled: threading.Event | None = None,
+    *,
+    salt: str = "",
+) -> tuple[SiteFacts, ControlCondition]:
+    """Return the hosts' facts, with their condition, and the control node's condition.
+
+    Args:
+        desk: Site and store.
+        progress: Told of every host that has answered.
+        cancelled: Once it is set, the asking ends.
+        salt: For the fingerprints of the secrets' files; without it there are none.
+
+    Raises:
+        PreflightError: Somebody asked for the end.
+    """
+    site = desk.wanted.site
+    network = site.network
+    with Listener(str(network.control_address), network.depot_port) as listener:
+        heard = bool(listener.greeting)
+        given = {name: {"condition": _question(site, name, heard)} for name in site.hosts}
+        line = Line(site, desk.folder.root)
+        facts = gather_over(line, progress, cancelled, given, salt=salt)
+    return facts, look_at_control(desk, facts, listener)
+
+
+def _question(site: Site, name: str, listening: bool) -> dict[str, Any]:  # noqa: FBT001
+    """Return what a host is asked about its condition."""
+    network, host = site.network, site.hosts[name]
+    depot = [str(network.control_address), network.depot_port]
+    return {
+        "address": str(host.address),
+        "depot": depot if listening else None,
+        "peers": _peers(site, name) if Group.GATEWAY in host.groups else [],
+    }
+
+
+def _peers(site: Site, name: str) -> list[tuple[str, int]]:
+    """Return address and port of the services on other hosts that a gateway talks to."""
+    ports = {
+        Group.LLM: site.network.llm_port,
+        Group.EMBEDDINGS: site.network.embeddings_port,
+        Group.VECTORDB: site.network.vectordb_port,
+    }
+    return [
+        (str(other.address), ports[group])
+        for each, other in site.hosts.items()
+        if each != name
+        for group in other.groups
+        if group in ports
+    ]
