@@ -111,8 +111,8 @@ def link_backends(target: Path) -> None:
     """Make ``backends``, a folder of links to llama.cpp's CPU plug-ins, if there are any.
 
     llama.cpp looks for them in its working directory, which the units set to this folder, and
-    takes the best. The one that uses AMX is left out: where a hypervisor announces AMX and does
-    not keep its state, every request dies of an illegal instruction though the start went well.
+    takes the best. The one that uses AMX is left out: as Debian 12's compiler builds it, every
+    request dies of an illegal instruction though the start went well (docs/adr/0021).
     """
     for plugin in sorted((target / "venv").glob("lib/python3*/site-packages/**/libggml-cpu-*.so")):
         if plugin.name != AMX_PLUGIN:
