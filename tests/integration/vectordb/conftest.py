@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import signal
 import socket
@@ -19,6 +21,7 @@ from qdrant_client import QdrantClient
 
 KEY = "full-key-of-the-tests"
 READ_ONLY = "read-only-key-of-the-tests"
+PASS = "one-time-pass-of-the-tests"
 
 
 @dataclass
@@ -103,6 +106,16 @@ class Server:
         task = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(pid) for pid in task.read_text().split()]
 
+    def raise_fence(self, content: str | None = None) -> None:
+        digest = hashlib.sha256(PASS.encode()).hexdigest()
+        text = json.dumps({"since": "now", "run": "r", "pass_sha256": digest})
+        temporary = self.folder / ".fence"
+        temporary.write_text(text if content is None else content)
+        temporary.replace(self.folder / "fence")
+
+    def lift_fence(self) -> None:
+        (self.folder / "fence").unlink()
+
     def client(self, **options: Any) -> QdrantClient:
         return QdrantClient(
             url=self.url, api_key=KEY, timeout=60, check_compatibility=False, **options
@@ -131,6 +144,11 @@ def make_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 @pytest.fixture
 def server(make_server: Callable[..., Server]) -> Server:
     return make_server()
+
+
+@pytest.fixture
+def fenceable(make_server: Callable[..., Server], tmp_path: Path) -> Server:
+    return make_server(settings=f"  fence_path: {tmp_path}/fence\n")
 
 
 @pytest.fixture(scope="module")
