@@ -130,8 +130,8 @@ class Server:
 def make_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     servers = []
 
-    def make(**options: Any) -> Server:
-        server = Server(tmp_path, **options)
+    def make(folder: Path = tmp_path, **options: Any) -> Server:
+        server = Server(folder, **options)
         servers.append(server)
         return server.start()
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from bastide_host.data import data_bytes, list_snapshots
 from bastide_host.host import AgentError, JsonObject, Paths, read_json, run, sha256_of, text_of
 
 CONFIG_HASH_LIMIT = 16 << 20
@@ -194,6 +195,8 @@ def facts(paths: Paths) -> JsonObject:
         "files": tree_files(paths.current, generation.get("files", {})),
         "units": unit_states(paths),
         "listeners": listeners(paths),
+        "snapshots": list_snapshots(paths),
+        "data_bytes": data_bytes(paths),
         "unix_time": int(time.time()),
     }
 

@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from bastide_host.data import data
 from bastide_host.facts import check_ports, facts
 from bastide_host.generation import generation
 from bastide_host.host import AgentError, JsonObject, Paths, only_one
@@ -53,6 +54,7 @@ _READ_ONLY: dict[str, Command] = {
     "facts": lambda paths, _options: facts(paths),
     "check": lambda paths, options: check_ports(paths, json.loads(options.ports)),
     "settled": lambda paths, _options: settled(paths, _given()),
+    "data": lambda paths, options: data(paths, options.snapshot),
     "describe": lambda paths, _options: describe(paths),
     "health": lambda paths, options: health(paths, options.units, options.seconds),
 }
@@ -82,6 +84,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--ca", type=Path, help="CA certificate of the depot, PEM")
     parser.add_argument("--ports", default="{}", help="JSON object: service to port")
     parser.add_argument("--groups", default="", help="the host's groups, with commas between")
+    parser.add_argument("--snapshot", default="", help="to compare the live data with")
     parser.add_argument("--seconds", type=float, default=180.0, help="how long to wait")
     return parser.parse_args(arguments)
 
