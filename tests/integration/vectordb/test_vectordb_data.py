@@ -5,12 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import random
 import subprocess
 import sys
-import time
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +27,7 @@ from bastide_host.data import (
     snapshot_damage,
     take_snapshot,
 )
-from bastide_host.host import AgentError, Paths
-from qdrant_client import models
+from bastide_host.host import AgentError
 
 from bastide.schema.facts import DataSnapshot
 
@@ -45,74 +40,7 @@ KEY = "full-key-of-the-tests"
 PASS = hashlib.sha256(b"pass").hexdigest()
 
 
-class Host:
-    """A root folder laid out as a host, with the service on its storage."""
-
-    def __init__(self, root: Path, make_server: Any) -> None:
-        self.paths = Paths(root)
-        for folder in (self.paths.state / "vectordb", self.paths.secrets):
-            folder.mkdir(parents=True)
-        (self.paths.secrets / "api_key").write_text(KEY + "\n")
-        self.server = make_server(
-            folder=self.paths.state / "vectordb", settings=f"  fence_path: {self.paths.fence}\n"
-        )
-        self.tell_port()
-
-    def tell_port(self) -> None:
-        etc = self.paths.current / "etc"
-        etc.mkdir(parents=True, exist_ok=True)
-        services = {"bastide-vectordb.service": f"{self.server.url}/readyz"}
-        (etc / "host.json").write_text(json.dumps({"services": services}))
-
-    def start(self) -> None:
-        self.server.start()
-        self.tell_port()
-
-    def fill(self) -> None:
-        client = self.server.client()
-        rng = random.Random(3)  # noqa: S311
-        client.create_collection(
-            "plain", models.VectorParams(size=16, distance=models.Distance.COSINE)
-        )
-        client.create_payload_index("plain", "tenant", models.PayloadSchemaType.KEYWORD)
-        client.create_collection(
-            "named with out",
-            {"text": models.VectorParams(size=4, distance=models.Distance.DOT)},
-            sparse_vectors_config={"words": models.SparseVectorParams()},
-        )
-        client.create_collection("empty", models.VectorParams(size=4, distance=models.Distance.DOT))
-        batch = [
-            models.PointStruct(
-                id=n if n % 2 else str(uuid.UUID(int=n)),
-                vector=[rng.uniform(-1, 1) for _ in range(16)],
-                payload={"tenant": f"t{n % 3}", "text": "x" * 200},
-            )
-            for n in range(1000)
-        ]
-        client.upsert("plain", batch)
-        mixed = [models.PointStruct(id=n, vector={"text": [n, 1.0, 2.0, 3.0]}) for n in range(9)]
-        mixed[0].vector = {"words": models.SparseVector(indices=[1], values=[1.0])}
-        client.upsert("named with out", mixed)
-
-    def more(self) -> None:
-        client = self.server.client()
-        client.upsert("plain", [models.PointStruct(id=9001, vector=[1.0] * 16)])
-        client.delete("plain", [1, 3])
-        client.delete_collection("empty")
-
-    def raise_fence(self) -> None:
-        raise_fence(self.paths, "run", PASS)
-
-
-@pytest.fixture
-def host(tmp_path: Path, make_server: Any) -> Iterator[Host]:
-    host = Host(tmp_path / "root", make_server)
-    host.fill()
-    yield host
-    lift_fence(host.paths)
-
-
-def test_a_snapshot_is_restored_and_the_later_data_as_well(host: Host) -> None:
+def test_a_snapshot_is_restored_and_the_later_data_as_well(host: Any) -> None:
     paths = host.paths
     with pytest.raises(AgentError, match="no snapshot without a fence"):
         take_snapshot(paths, "one", 4)
@@ -159,7 +87,7 @@ def test_a_snapshot_is_restored_and_the_later_data_as_well(host: Host) -> None:
     assert [each["id"] for each in list_snapshots(paths)] == ["two"]
 
 
-def test_the_restored_data_takes_writes_and_further_snapshots(host: Host) -> None:
+def test_the_restored_data_takes_writes_and_further_snapshots(host: Any) -> None:
     paths = host.paths
     host.raise_fence()
     take_snapshot(paths, "one", 1)
@@ -181,7 +109,7 @@ def test_the_restored_data_takes_writes_and_further_snapshots(host: Host) -> Non
     host.more()
 
 
-def test_a_service_that_does_not_run_is_quiet_and_cannot_start_meanwhile(host: Host) -> None:
+def test_a_service_that_does_not_run_is_quiet_and_cannot_start_meanwhile(host: Any) -> None:
     host.raise_fence()
     host.server.stop()
     stamp = take_snapshot(host.paths, "one", 1)
@@ -194,7 +122,7 @@ def test_a_service_that_does_not_run_is_quiet_and_cannot_start_meanwhile(host: H
             host.start()
 
 
-def test_owners_modes_times_and_holes_are_kept(host: Host) -> None:
+def test_owners_modes_times_and_holes_are_kept(host: Any) -> None:
     host.raise_fence()
     take_snapshot(host.paths, "one", 1)
     copy = host.paths.snapshots / "one/storage"
@@ -210,7 +138,7 @@ def test_owners_modes_times_and_holes_are_kept(host: Host) -> None:
 
 
 def test_too_little_room_is_said_to_the_byte_before_anything_is_copied(
-    host: Host, monkeypatch: pytest.MonkeyPatch
+    host: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host.raise_fence()
     host.paths.snapshots.mkdir()
@@ -229,7 +157,7 @@ def test_too_little_room_is_said_to_the_byte_before_anything_is_copied(
     assert take_snapshot(host.paths, "one", 1)["size"] <= need
 
 
-def test_a_full_disk_leaves_no_half_a_snapshot(host: Host) -> None:
+def test_a_full_disk_leaves_no_half_a_snapshot(host: Any) -> None:
     host.raise_fence()
     host.paths.snapshots.mkdir()
     small = ["mount", "-t", "tmpfs", "-o", "size=60m", "small", str(host.paths.snapshots)]
@@ -258,7 +186,7 @@ def test_a_full_disk_leaves_no_half_a_snapshot(host: Host) -> None:
         subprocess.run(["umount", str(host.paths.snapshots)], check=True)
 
 
-def test_a_corrupted_copy_is_noticed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_corrupted_copy_is_noticed(host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = host.paths
     host.raise_fence()
     take_snapshot(paths, "one", 1)
@@ -284,7 +212,7 @@ def test_a_corrupted_copy_is_noticed(host: Host, monkeypatch: pytest.MonkeyPatch
     assert not (paths.snapshots / "one").exists()
 
 
-def test_data_that_moves_is_not_taken(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_that_moves_is_not_taken(host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     host.raise_fence()
     ask = snapshot._asked
 
@@ -301,7 +229,7 @@ def test_data_that_moves_is_not_taken(host: Host, monkeypatch: pytest.MonkeyPatc
     assert not (host.paths.snapshots / "one").exists()
 
 
-def test_the_agents_command_shows_and_compares(host: Host) -> None:
+def test_the_agents_command_shows_and_compares(host: Any) -> None:
     host.raise_fence()
     raise_fence(host.paths, "run", PASS)
     stamp = take_snapshot(host.paths, "one", 4)
@@ -324,86 +252,3 @@ def test_the_agents_command_shows_and_compares(host: Host) -> None:
     for bad in ("", "..", "a/b", "-x"):
         with pytest.raises(AgentError, match="no snapshot's id"):
             take_snapshot(host.paths, bad, 1)
-
-
-SNAPSHOT = """
-from bastide_host.data import take_snapshot as work
-"""
-RESTORE = """
-from bastide_host.data import restore, exchange, exchanged
-def work(paths, name, forth):
-    if exchanged(paths, name) != bool(forth):
-        exchange(paths, name)
-"""
-RUN = """
-import sys
-from pathlib import Path
-from bastide_host.host import Paths
-paths = Paths(Path(sys.argv[1]))
-print("ready", flush=True)
-work(paths, sys.argv[2], int(sys.argv[3]))
-print("done", flush=True)
-"""
-
-
-def killed_after(host: Host, program: str, number: int, seconds: float) -> bool:
-    """Run the agent's function in a process that is killed; whether it had not ended before."""
-    argv = [sys.executable, "-c", program + RUN, str(host.paths.root), "one", str(number)]
-    process = subprocess.Popen(argv, env={"PYTHONPATH": str(AGENT)}, stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"ready\n"
-    time.sleep(seconds)
-    process.kill()
-    process.wait()
-    with process.stdout:
-        return process.stdout.read() == b""
-
-
-def test_whenever_the_agent_is_killed_a_second_run_takes_the_snapshot(host: Host) -> None:
-    host.raise_fence()
-    started = time.monotonic()
-    take_snapshot(host.paths, "one", 1)
-    seconds = time.monotonic() - started
-    drop_snapshot(host.paths, "one")
-    rng = random.Random(11)  # noqa: S311
-    cut = 0
-    while cut < 30:
-        cut += killed_after(host, SNAPSHOT, 1, rng.uniform(0, seconds))
-        if rng.random() < 0.3:  # else the next one finds what is left of it
-            stamp = take_snapshot(host.paths, "one", 1)
-            assert snapshot_damage(host.paths, "one") == []
-            assert other_folders(host.paths) == {}
-            assert check_data(host.paths, stamp) == []
-            drop_snapshot(host.paths, "one")
-        elif list_snapshots(host.paths):
-            assert snapshot_damage(host.paths, "one") == []
-            drop_snapshot(host.paths, "one")
-
-
-def test_whenever_the_agent_is_killed_the_disk_tells_what_lies_where(host: Host) -> None:
-    paths = host.paths
-    host.raise_fence()
-    before = take_snapshot(paths, "one", 1)
-    lift_fence(paths)
-    host.more()
-    host.raise_fence()
-    after = take_snapshot(paths, "two", 2)
-    host.server.stop()
-    copy = paths.snapshots / "one/storage"
-    rng = random.Random(12)  # noqa: S311
-    cut = 0
-    for turn in range(60):
-        forth = (turn + 1) % 2
-        cut += killed_after(host, RESTORE, forth, rng.uniform(0, 0.003))
-        assert (paths.storage / "collections/empty").exists() == exchanged(paths, "one")
-        assert (copy / "collections/empty").exists() != exchanged(paths, "one")
-        if exchanged(paths, "one") != bool(forth):  # a plain second run
-            exchange(paths, "one")
-        assert exchanged(paths, "one") == bool(forth)
-    assert cut > 5
-    host.start()
-    assert check_data(paths, after) == []
-    host.server.stop()
-    restore(paths, "one")
-    host.start()
-    assert check_data(paths, before) == []
