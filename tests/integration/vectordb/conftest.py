@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +19,13 @@ from typing import Any
 
 import httpx
 import pytest
-from qdrant_client import QdrantClient
+from bastide_host.data import lift_fence, raise_fence
+from bastide_host.host import Paths
+from qdrant_client import QdrantClient, models
 
 KEY = "full-key-of-the-tests"
 READ_ONLY = "read-only-key-of-the-tests"
+PASS = "one-time-pass-of-the-tests"
 
 
 @dataclass
@@ -103,6 +110,16 @@ class Server:
         task = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(pid) for pid in task.read_text().split()]
 
+    def raise_fence(self, content: str | None = None) -> None:
+        digest = hashlib.sha256(PASS.encode()).hexdigest()
+        text = json.dumps({"since": "now", "run": "r", "pass_sha256": digest})
+        temporary = self.folder / ".fence"
+        temporary.write_text(text if content is None else content)
+        temporary.replace(self.folder / "fence")
+
+    def lift_fence(self) -> None:
+        (self.folder / "fence").unlink()
+
     def client(self, **options: Any) -> QdrantClient:
         return QdrantClient(
             url=self.url, api_key=KEY, timeout=60, check_compatibility=False, **options
@@ -117,8 +134,8 @@ class Server:
 def make_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     servers = []
 
-    def make(**options: Any) -> Server:
-        server = Server(tmp_path, **options)
+    def make(folder: Path = tmp_path, **options: Any) -> Server:
+        server = Server(folder, **options)
         servers.append(server)
         return server.start()
 
@@ -131,6 +148,78 @@ def make_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 @pytest.fixture
 def server(make_server: Callable[..., Server]) -> Server:
     return make_server()
+
+
+class Host:
+    """A root folder laid out as a host, with the service on its storage."""
+
+    def __init__(self, root: Path, make_server: Any) -> None:
+        self.paths = Paths(root)
+        for folder in (self.paths.state / "vectordb", self.paths.secrets):
+            folder.mkdir(parents=True)
+        (self.paths.secrets / "api_key").write_text(KEY + "\n")
+        self.server = make_server(
+            folder=self.paths.state / "vectordb", settings=f"  fence_path: {self.paths.fence}\n"
+        )
+        self.tell_port()
+
+    def tell_port(self) -> None:
+        etc = self.paths.current / "etc"
+        etc.mkdir(parents=True, exist_ok=True)
+        services = {"bastide-vectordb.service": f"{self.server.url}/readyz"}
+        (etc / "host.json").write_text(json.dumps({"services": services}))
+
+    def start(self) -> None:
+        self.server.start()
+        self.tell_port()
+
+    def fill(self) -> None:
+        client = self.server.client()
+        rng = random.Random(3)  # noqa: S311
+        client.create_collection(
+            "plain", models.VectorParams(size=16, distance=models.Distance.COSINE)
+        )
+        client.create_payload_index("plain", "tenant", models.PayloadSchemaType.KEYWORD)
+        client.create_collection(
+            "named with out",
+            {"text": models.VectorParams(size=4, distance=models.Distance.DOT)},
+            sparse_vectors_config={"words": models.SparseVectorParams()},
+        )
+        client.create_collection("empty", models.VectorParams(size=4, distance=models.Distance.DOT))
+        batch = [
+            models.PointStruct(
+                id=n if n % 2 else str(uuid.UUID(int=n)),
+                vector=[rng.uniform(-1, 1) for _ in range(16)],
+                payload={"tenant": f"t{n % 3}", "text": "x" * 200},
+            )
+            for n in range(1000)
+        ]
+        client.upsert("plain", batch)
+        mixed = [models.PointStruct(id=n, vector={"text": [n, 1.0, 2.0, 3.0]}) for n in range(9)]
+        mixed[0].vector = {"words": models.SparseVector(indices=[1], values=[1.0])}
+        client.upsert("named with out", mixed)
+
+    def more(self) -> None:
+        client = self.server.client()
+        client.upsert("plain", [models.PointStruct(id=9001, vector=[1.0] * 16)])
+        client.delete("plain", [1, 3])
+        client.delete_collection("empty")
+
+    def raise_fence(self) -> None:
+        raise_fence(self.paths, "run", hashlib.sha256(b"pass").hexdigest())
+
+
+@pytest.fixture
+def host(tmp_path: Path, make_server: Callable[..., Server]) -> Iterator[Host]:
+    host = Host(tmp_path / "root", make_server)
+    host.fill()
+    yield host
+    lift_fence(host.paths)
+
+
+@pytest.fixture
+def fenceable(make_server: Callable[..., Server], tmp_path: Path) -> Server:
+    return make_server(settings=f"  fence_path: {tmp_path}/fence\n")
 
 
 @pytest.fixture(scope="module")

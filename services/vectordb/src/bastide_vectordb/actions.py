@@ -13,6 +13,7 @@ import orjson
 
 from bastide_vectordb import __version__, upload
 from bastide_vectordb.errors import BadRequestError
+from bastide_vectordb.fence import PASS
 from bastide_vectordb.json_types import Json
 from bastide_vectordb.service import Service
 from bastide_vectordb.snapshots import EDGE_VERSION
@@ -163,7 +164,8 @@ async def _download(
 async def _upload(service: Service, values: dict[str, str], request: RequestView) -> Json:
     path = service.snapshots.upload_path()
     try:
-        await upload.save(request.header(b"content-type"), request.chunks(), path)
+        saving = upload.save(request.header(b"content-type"), request.chunks(), path)
+        await service.fence.unless_raised(saving, request.header(PASS))
         checksum = request.parameter("checksum") or None
         await service.snapshots.recover(values["collection"], path, checksum)
     finally:
@@ -182,11 +184,26 @@ async def _recover(service: Service, values: dict[str, str], request: RequestVie
     return True
 
 
+async def _fence(service: Service, _values: dict[str, str], _request: RequestView) -> Json:
+    return await service.fenced()
+
+
+async def _exchange(service: Service, _values: dict[str, str], request: RequestView) -> Json:
+    data = known_keys(loads(await request.body()), ("a", "b"), "body")
+    one, other = data.get("a"), data.get("b")
+    if not isinstance(one, str) or not isinstance(other, str) or one == other:
+        raise BadRequestError("a and b: expected the names of two collections")
+    await service.registry.exchange(one, other)
+    return True
+
+
 ACTIONS: dict[str, Action] = {
     "root": _root,
     "health": _health,
     "ready": _ready,
     "metrics": _metrics,
+    "fence": _json(_fence),
+    "exchange": _json(_exchange),
     "list": _json(_list),
     "aliases": _json(_aliases),
     "info_collection": _json(_info),

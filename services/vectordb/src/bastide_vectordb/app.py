@@ -19,6 +19,7 @@ import orjson
 from bastide_vectordb import auth
 from bastide_vectordb.actions import ACTIONS, Answer, Download
 from bastide_vectordb.errors import ApiError, StartupError
+from bastide_vectordb.fence import PASS
 from bastide_vectordb.frames import OPERATIONS, WRITES
 from bastide_vectordb.routes import Route, find
 from bastide_vectordb.service import Service
@@ -46,6 +47,7 @@ class Request:
         self._query: bytes = scope["query_string"]
         self._receive = receive
         self._most = most
+        self._body: bytes | None = None
 
     def header(self, name: bytes) -> bytes:
         """A header's value, empty without it."""
@@ -75,11 +77,16 @@ class Request:
                 return
 
     async def body(self) -> bytes:
-        """The whole body.
+        """The whole body; kept, so that it can be asked for again.
 
         Raises:
             ApiError: 413, larger than the service takes.
         """
+        if self._body is None:
+            self._body = await self._whole()
+        return self._body
+
+    async def _whole(self) -> bytes:
         parts, size = [], 0
         length = self.header(b"content-length")
         if length.isdigit() and int(length) > self._most:
@@ -139,7 +146,8 @@ class App:
             route, values = self._route(method, scope)
             endpoint = route.path
             request = Request(scope, receive, self._service.config.max_request_bytes)
-            answer = await self._answer(route, values, request, started)
+            serve = self._write if route.writes else self._answer
+            answer = await serve(route, values, request, started)
         except ApiError as error:
             answer = _refused(error, started)
         except asyncio.CancelledError:
@@ -167,6 +175,17 @@ class App:
         auth.check(keys, headers, route.path, reading=route.reading)
         return route, values
 
+    async def _write(
+        self, route: Route, values: dict[str, str], request: Request, started: float
+    ) -> Answer:
+        """Serve what a fence refuses: at once, or after a body that was slow to arrive."""
+        offered, fence = request.header(PASS), self._service.fence
+        fence.check(offered)
+        if route.action != "upload_snapshot":  # streamed, and ended by a fence: see there
+            await request.body()
+        with fence.writing(offered):
+            return await self._answer(route, values, request, started)
+
     async def _answer(
         self, route: Route, values: dict[str, str], request: Request, started: float
     ) -> Answer:
@@ -187,7 +206,7 @@ class App:
 
 def _refused(error: ApiError, started: float) -> Answer:
     body = {"status": {"error": error.message}, "time": time.perf_counter() - started}
-    return Answer(error.status, orjson.dumps(body), [_JSON])
+    return Answer(error.status, orjson.dumps(body), [_JSON, *error.headers])
 
 
 def _headers(answer: Answer, length: int) -> list[tuple[bytes, bytes]]:

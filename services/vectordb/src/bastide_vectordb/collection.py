@@ -11,9 +11,7 @@ import asyncio
 import contextlib
 import logging
 import time
-import uuid
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,50 +20,14 @@ import orjson
 from bastide_vectordb import files, wire_config
 from bastide_vectordb.catchup import Catchup
 from bastide_vectordb.channel import Channel
-from bastide_vectordb.errors import ApiError
+from bastide_vectordb.errors import ApiError, FencedError
+from bastide_vectordb.stored import META, Stored, new_shard_name
 
-META = "collection.json"
 _log = logging.getLogger(__name__)
 _DRAIN_SECONDS = 30.0
 _CLOSE_SECONDS = 8.0
+_SETTLE_SECONDS = 0.05
 _REPLAY_PAUSE_BYTES = 1 << 20  # so little left to replay: stop writers and finish
-
-
-@dataclass(frozen=True)
-class Stored:
-    """What ``collection.json`` holds.
-
-    Args:
-        settings: The collection's settings as created or changed.
-        shard: Name of the shard's folder beside this file.
-        created: Unix time of creation, seconds.
-    """
-
-    settings: dict[str, Any]
-    shard: str
-    created: float
-
-    def dump(self) -> bytes:
-        """As JSON."""
-        data = {"format": 1, **self.__dict__}
-        return orjson.dumps(data, option=orjson.OPT_INDENT_2)
-
-    @classmethod
-    def load(cls, path: Path) -> Stored:
-        """From a file.
-
-        Raises:
-            ValueError: not a collection file of a format that we know.
-        """
-        data = orjson.loads(path.read_bytes())
-        if data.pop("format", None) != 1:
-            raise ValueError(f"{path}: unknown format of collection file")
-        return cls(**data)
-
-
-def new_shard_name() -> str:
-    """A name for a shard's folder that was never used before."""
-    return f"shard-{uuid.uuid4().hex[:12]}"
 
 
 class Collection:
@@ -83,6 +45,7 @@ class Collection:
         self.folder = folder
         self.stored = stored
         self.optimizing = False
+        self.settled = False  # nothing was written since the last ``settle``
         self.unchecked = True  # nobody has looked yet whether its index is complete
         self.optimized = (time.monotonic(), 0)  # when it was last done or tried, points then
         self.written_bytes = 0  # by writes since the last optimisation
@@ -124,18 +87,25 @@ class Collection:
 
     async def read(self, operation: str, body: bytes, meta: dict[str, object] | None) -> bytes:
         """The JSON result of a read."""
-        channel = self._channel if self._channel.alive else await self._revived()
+        channel = await self._serving()
         return await channel.call(operation, body, meta)
 
     async def write(self, operation: str, body: bytes, meta: dict[str, object] | None) -> bytes:
         """The JSON result of a write; kept for replay while a successor is being built."""
         async with self._writing:
-            channel = self._channel if self._channel.alive else await self._revived()
+            channel = await self._serving()
+            self.settled = False
             if self._catchup is not None:
                 self._catchup.add(operation, body, meta)
             self.written_bytes += len(body)
             self.last_write = time.monotonic()
             return await channel.call(operation, body, meta)
+
+    async def _serving(self) -> Channel:
+        """The engine that takes requests now; waits while it is being replaced."""
+        if self._channel.alive and not self._reviving.locked():
+            return self._channel
+        return await self._revived()
 
     async def _revived(self) -> Channel:
         """A new engine in place of one that died."""
@@ -145,14 +115,18 @@ class Collection:
             if not self._channel.alive:
                 _log.error("engine of collection %r ended unasked; restarting it", self.name)
                 await self._channel.kill()
-                channel = await Channel.start()
-                try:
-                    await channel.open(self.shard_path, self.stored.settings)
-                except BaseException:
-                    await channel.kill()
-                    raise
-                self._channel = channel
+                await self._reopen()
             return self._channel
+
+    async def _reopen(self) -> None:
+        channel = await Channel.start()
+        try:
+            await channel.open(self.shard_path, self.stored.settings)
+        except BaseException:
+            await channel.kill()
+            raise
+        self.settled = False
+        self._channel = channel
 
     async def info(self) -> dict[str, Any]:
         """Qdrant's collection info."""
@@ -171,12 +145,22 @@ class Collection:
             await self.read("flush", b"", None)
             yield self.shard_path
 
+    async def settle(self) -> None:
+        """Give up upkeep under way and flush; then files stay as they are until a write comes."""
+        while self.optimizing:
+            await self._give_up_rebuild()
+            await asyncio.sleep(_SETTLE_SECONDS)
+        if not self.settled:
+            async with self.frozen():
+                self.settled = True
+
     async def change(self, settings: dict[str, Any]) -> None:
         """Apply changed settings: the engine loads the shard anew with them."""
         await self._give_up_rebuild()
-        async with self._changing, self._writing:
+        async with self._changing, self._writing, self._reviving:
             await self._channel.drained()
             await self._channel.close(_CLOSE_SECONDS)
+            self.settled = False
             stored = Stored(settings, self.stored.shard, self.stored.created)
             try:
                 channel = await Channel.start()
@@ -185,8 +169,27 @@ class Collection:
                 await asyncio.to_thread(files.write_atomic, self.folder / META, stored.dump())
                 self.stored = stored
             except ApiError:
-                await self._revived()
+                await self._reopen()
                 raise
+
+    @contextlib.asynccontextmanager
+    async def unopened(self) -> AsyncIterator[None]:
+        """No engine has the shard open until the block ends; requests wait meanwhile."""
+        await self._give_up_rebuild()
+        async with self._changing, self._writing, self._reviving:
+            await self._channel.drained()
+            await self._channel.close(_CLOSE_SECONDS)
+            try:
+                yield
+            finally:
+                await self._reopen()
+
+    def swap(self, other: Collection) -> None:
+        """Take over what is known of the other's content, and give it ours; both unopened."""
+        for name in ("stored", "unchecked", "optimized", "written_bytes", "last_write"):
+            ours, theirs = getattr(self, name), getattr(other, name)
+            setattr(self, name, theirs)
+            setattr(other, name, ours)
 
     async def adopt(self, shard: Path, settings: dict[str, Any], channel: Channel) -> None:
         """Let another shard of this collection, already open, take over; drop the present one."""
@@ -195,6 +198,7 @@ class Collection:
         old, old_path = self._channel, self.shard_path
         self.stored = stored
         self._channel = channel
+        self.settled = False
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_DRAIN_SECONDS):
                 await old.drained()
@@ -205,6 +209,8 @@ class Collection:
         """As ``adopt``, for a shard from elsewhere: writes wait meanwhile."""
         await self._give_up_rebuild()
         async with self._changing, self._writing:
+            if not await asyncio.to_thread(shard.exists):
+                raise ApiError(409, "Conflict: the collection was exchanged meanwhile: try again")
             await self.adopt(shard, settings, channel)
 
     async def _give_up_rebuild(self) -> None:
@@ -212,17 +218,20 @@ class Collection:
         if self._successor is not None and self._successor is not self._channel:
             await self._successor.kill()
 
-    async def rebuild(self) -> bool:
+    async def rebuild(self, halted: Callable[[], bool]) -> bool:
         """Optimise a copy of the shard in a second process, then swap; False if none was needed.
 
         Until the swap the old shard has every write and is what a crash falls back to.
+
+        Args:
+            halted: Whether nothing may be changed now, so that this is given up.
         """
         async with self._changing:
             target = self.folder / new_shard_name()
             written = self.written_bytes
             self.optimizing = True
             try:
-                changed = await self._rebuild(target)
+                changed = await self._rebuild(target, halted)
                 self.written_bytes -= written
                 return changed
             finally:
@@ -230,13 +239,19 @@ class Collection:
                 self._catchup = None
                 self._successor = None
 
-    async def _rebuild(self, target: Path) -> bool:
+    async def _rebuild(self, target: Path, halted: Callable[[], bool]) -> bool:
+        def may_go_on() -> None:
+            if halted():
+                raise FencedError
+
+        may_go_on()
         log = Catchup(self.folder / f"{target.name}.catchup")
         successor: Channel | None = None
         try:
             async with self.frozen() as source:
                 await asyncio.to_thread(files.copy_tree, source, target)
                 self._catchup = log
+            may_go_on()
             successor = self._successor = await Channel.start()
             await successor.open(target, self.stored.settings, background=True)
             changed = await successor.call("optimize")
@@ -250,6 +265,7 @@ class Collection:
             await successor.open(target, self.stored.settings)
             await log.replay(successor, until=_REPLAY_PAUSE_BYTES)
             async with self._writing:
+                may_go_on()
                 await log.replay(successor, until=0)
                 await successor.call("flush")
                 await self.adopt(target, self.stored.settings, successor)

@@ -45,6 +45,7 @@ class Config:
         keys: API keys.
         max_request_bytes: Largest request body, snapshots' uploads apart.
         max_collections: Most collections; each is a process of its own.
+        fence_path: File whose existence refuses writes; None: never.
         log_level: Python's name of the log level.
     """
 
@@ -55,6 +56,7 @@ class Config:
     keys: Keys
     max_request_bytes: int = 32 << 20
     max_collections: int = 64
+    fence_path: Path | None = None
     log_level: str = "INFO"
 
 
@@ -76,6 +78,10 @@ _SETTINGS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "service.read_only_api_key": (_text, "a key that is not empty"),
     "storage.storage_path": (_text, "an absolute path"),
     "storage.snapshots_path": (_text, "an absolute path"),
+    "storage.fence_path": (
+        lambda v: isinstance(v, str) and v.startswith("/"),
+        "an absolute path",
+    ),
     "storage.max_collections": (_integer(1, 4096), "1 to 4096"),
 }
 # Qdrant's settings that may stand in the file as long as they ask for what we do anyway.
@@ -189,6 +195,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
             f"{path}: no API key, and service.host is {host}: set {_ENV_KEYS['api_key']}, the "
             "credential api_key, or listen on 127.0.0.1"
         )
+    fence = settings.get("storage.fence_path")
     level = str(settings.get("log_level", "INFO")).upper()
     return Config(
         host=host,
@@ -198,5 +205,6 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
         keys=keys,
         max_request_bytes=settings.get("service.max_request_size_mb", 32) << 20,
         max_collections=settings.get("storage.max_collections", 64),
+        fence_path=Path(fence) if fence else None,
         log_level={"WARN": "WARNING", "OFF": "CRITICAL"}.get(level, level),
     )

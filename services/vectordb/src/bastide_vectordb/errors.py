@@ -30,6 +30,8 @@ class ApiError(Exception):
         message: One sentence for the client: what is wrong and what was expected.
     """
 
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
@@ -59,6 +61,15 @@ class UnsupportedError(ApiError):
             f"Bad request: {what} is not supported by Bastide vectordb (engine edge); "
             "use the engine 'server' where it is needed",
         )
+
+
+class FencedError(ApiError):
+    """A write that is refused for now; the client may send it again as it is."""
+
+    headers = ((b"retry-after", b"5"),)
+
+    def __init__(self) -> None:
+        super().__init__(503, "writes are refused while an upgrade is under way: try again")
 
 
 class StartupError(Exception):

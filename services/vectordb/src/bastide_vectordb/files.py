@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import uuid
@@ -9,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _CHUNK = 64 << 20
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
 
 
 def sync_dir(path: Path) -> None:
@@ -42,6 +45,21 @@ def move(source: Path, target: Path) -> None:
     sync_dir(target.parent)
     if source.parent != target.parent:
         sync_dir(source.parent)
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Exchange two folders' names in one step, durably.
+
+    Raises:
+        OSError: the file system cannot.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    names = [os.fsencode(path) for path in (one, other)]
+    if libc.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(one), None, str(other))
+    for parent in {one.parent, other.parent}:
+        sync_dir(parent)
 
 
 def data_ranges(handle: int, size: int) -> Iterator[tuple[int, int]]:

@@ -18,8 +18,9 @@ from typing import Any
 
 from bastide_vectordb import files
 from bastide_vectordb.channel import Channel
-from bastide_vectordb.collection import META, Collection, Stored, new_shard_name
+from bastide_vectordb.collection import Collection
 from bastide_vectordb.errors import ApiError, BadRequestError, NotFoundError, StartupError
+from bastide_vectordb.stored import META, Stored, new_shard_name
 
 _log = logging.getLogger(__name__)
 _FORBIDDEN = frozenset('<>:"/\\|?*')
@@ -193,6 +194,23 @@ class Registry:
                 await found.discard()
             await asyncio.to_thread(files.remove_tree, trash)
             return True
+
+    async def exchange(self, one: str, other: str) -> None:
+        """Exchange two collections' contents: durable, and both or neither whatever crashes.
+
+        Raises:
+            ApiError: 404 one of them is not there; 500 the file system cannot exchange folders.
+        """
+        async with self._lock:
+            first, second = (self.get(name) for name in sorted((one, other)))
+            async with first.unopened(), second.unopened():
+                try:
+                    await asyncio.to_thread(files.exchange, first.folder, second.folder)
+                except OSError as error:
+                    raise ApiError(
+                        500, f"Service internal error: {self._home}: cannot exchange: {error}"
+                    ) from error
+                first.swap(second)
 
     async def close(self, seconds: float) -> None:
         """Flush and end all collections within ``seconds``."""

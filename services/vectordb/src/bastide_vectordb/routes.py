@@ -24,6 +24,11 @@ class Route:
     action: str
     reading: bool = False
 
+    @property
+    def writes(self) -> bool:
+        """Whether a fence refuses it."""
+        return not self.reading and self.method != "GET"
+
 
 _C = "/collections/{collection}"
 _P = f"{_C}/points"
@@ -33,6 +38,8 @@ ROUTES = (
     Route("GET", "/livez", "health", reading=True),
     Route("GET", "/readyz", "ready", reading=True),
     Route("GET", "/metrics", "metrics", reading=True),
+    Route("GET", "/bastide/fence", "fence"),
+    Route("POST", "/bastide/exchange", "exchange"),
     Route("GET", "/collections", "list", reading=True),
     Route("GET", "/aliases", "aliases", reading=True),
     Route("GET", _C, "info_collection", reading=True),

@@ -14,6 +14,7 @@ from bastide_vectordb import files, upkeep, wire_config
 from bastide_vectordb.collection import Collection
 from bastide_vectordb.config import Config
 from bastide_vectordb.errors import ApiError
+from bastide_vectordb.fence import Fence
 from bastide_vectordb.metrics import Metrics
 from bastide_vectordb.registry import Registry
 from bastide_vectordb.snapshots import Snapshots
@@ -40,6 +41,7 @@ class Service:
         self.config = config
         self.registry = Registry(config.storage_path, config.max_collections)
         self.snapshots = Snapshots(config.snapshots_path, self.registry)
+        self.fence = Fence(config.fence_path)
         self.metrics = Metrics()
         self._known: dict[str, dict[str, Any]] = {}
         self._upkeep: asyncio.Task[None] | None = None
@@ -74,6 +76,28 @@ class Service:
         if settings != now:
             await collection.change(settings)
 
+    async def fenced(self) -> dict[str, Any]:
+        """What whoever raised a fence wants to know.
+
+        ``quiet`` means that no file below ``storage_path`` changes until the fence is lifted or
+        somebody passes it: no write is under way, no optimisation runs, all is flushed. With a
+        fence up, asking brings that about.
+        """
+        collections = self.registry.all()
+        fenced = self.fence.up()
+        if fenced and not self.fence.running:
+            await asyncio.gather(*(c.settle() for c in collections))
+        infos = await asyncio.gather(*(c.read("info", b"", None) for c in collections))
+        quiet = fenced and self.fence.up() and not self.fence.running
+        return {
+            "fenced": fenced,
+            "quiet": quiet and all(c.settled for c in collections),
+            "collections": {
+                c.name: orjson.loads(info)["points_count"]
+                for c, info in zip(collections, infos, strict=True)
+            },
+        }
+
     async def describe(self) -> str:
         """The metrics' text; an engine that is busy is shown as it was last seen."""
 
@@ -90,7 +114,7 @@ class Service:
         """Optimise collections that need it, one at a time, for ever."""
         while True:
             await asyncio.sleep(_POLL_SECONDS)
-            for collection in self.registry.all():
+            for collection in [] if self.fence.up() else self.registry.all():
                 try:
                     if await self._due(collection):
                         await self._optimize(collection)
@@ -116,7 +140,7 @@ class Service:
     async def _optimize(self, collection: Collection) -> None:
         need = 2 * await asyncio.to_thread(files.used_bytes, collection.shard_path)
         free = await asyncio.to_thread(files.free_bytes, collection.folder)
-        started = time.monotonic()
+        started, before = time.monotonic(), collection.optimized
         points = orjson.loads(await collection.read("info", b"", None))["points_count"]
         collection.optimized = (started + _RETRY_SECONDS, points)
         if free < need:
@@ -124,8 +148,11 @@ class Service:
                          collection.name, need, free)  # fmt: skip
             return
         try:
-            changed = await collection.rebuild()
+            changed = await collection.rebuild(self.fence.up)
         except BaseException:
+            if self.fence.up():  # not its fault: take it up again as soon as the fence is lifted
+                collection.optimized, collection.unchecked = before, True
+                raise
             self.metrics.optimizations_failed += 1
             raise
         collection.optimized = (time.monotonic(), points)

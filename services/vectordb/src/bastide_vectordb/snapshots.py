@@ -18,7 +18,7 @@ import orjson
 
 from bastide_vectordb import __version__, archive, files
 from bastide_vectordb.channel import Channel
-from bastide_vectordb.collection import Collection, Stored, new_shard_name
+from bastide_vectordb.collection import Collection
 from bastide_vectordb.errors import (
     ApiError,
     BadRequestError,
@@ -28,6 +28,7 @@ from bastide_vectordb.errors import (
 )
 from bastide_vectordb.json_types import Json
 from bastide_vectordb.registry import Registry, check_name
+from bastide_vectordb.stored import Stored, new_shard_name
 
 EDGE_VERSION = importlib.metadata.version("qdrant-edge-py")
 _SUFFIX = ".snapshot"

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from bastide_host.data import data_bytes, list_snapshots
 from bastide_host.host import AgentError, JsonObject, Paths, read_json, run, sha256_of, text_of
 from bastide_host.places import places, secret_fingerprints
 
@@ -167,11 +168,6 @@ def built_generations(paths: Paths) -> dict[str, str]:
     }
 
 
-def now() -> str:
-    """Return the present time by this host's clock, RFC 3339 in UTC."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
 def transition_of(paths: Paths) -> JsonObject | None:
     """Return the transition that is open on this host; None if there is none."""
     found = read_json(paths.transition)
@@ -220,6 +216,8 @@ def facts(paths: Paths, given: JsonObject | None = None) -> JsonObject:
         "users": [row.split(":")[0] for row in text_of(paths.at("/etc/passwd")).splitlines()],
         "secrets": secret_fingerprints(paths, given or {}),
         "places": places(paths),
+        "snapshots": list_snapshots(paths),
+        "data_bytes": data_bytes(paths),
         "unix_time": int(time.time()),
         "transition": _open_transition(paths),
         "good": (read_json(paths.good) or {}).get("good", []),

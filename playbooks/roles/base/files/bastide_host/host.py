@@ -65,6 +65,21 @@ class Paths:
         return self.at("/var/lib/bastide")
 
     @property
+    def storage(self) -> Path:
+        """The vector DB's data."""
+        return self.state / "vectordb/storage"
+
+    @property
+    def fence(self) -> Path:
+        """While it exists, the vector DB refuses writes."""
+        return self.state / "vectordb.fence"
+
+    @property
+    def snapshots(self) -> Path:
+        """One folder a snapshot of the vector DB's data."""
+        return self.state / "snapshots"
+
+    @property
     def repository(self) -> Path:
         """The flat local apt repository."""
         return self.state / "repository"
@@ -98,11 +113,6 @@ class Paths:
     def good(self) -> Path:
         """The generations that have passed their gates."""
         return self.state / "good.json"
-
-    @property
-    def snapshots(self) -> Path:
-        """Copies of the vector DB's data, one folder each."""
-        return self.state / "snapshots"
 
     @property
     def evidence(self) -> Path:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bastide_host.condition import condition
+from bastide_host.data import data
 from bastide_host.evaluate import evaluate
 from bastide_host.facts import check_ports, facts
 from bastide_host.generation import generation
@@ -68,6 +69,7 @@ _READ_ONLY: dict[str, Command] = {
     "facts": lambda paths, _options: _survey(paths),
     "check": lambda paths, options: check_ports(paths, json.loads(options.ports)),
     "settled": lambda paths, _options: settled(paths, _given()),
+    "data": lambda paths, options: data(paths, options.snapshot),
     "describe": lambda paths, _options: describe(paths),
     "evaluate": lambda paths, _options: evaluate(paths, _given()),
     "inventory": lambda paths, _options: inventory(paths),
@@ -116,6 +118,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--groups", default="", help="the host's groups, with commas between")
     parser.add_argument("--server", default="", help="whose servers: a host's name")
     parser.add_argument("--backends", default="", help="the gateway's, with commas between")
+    parser.add_argument("--snapshot", default="", help="to compare the live data with")
     parser.add_argument("--seconds", type=float, default=180.0, help="how long to wait")
     return parser.parse_args(arguments)
 

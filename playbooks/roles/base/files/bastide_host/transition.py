@@ -13,7 +13,8 @@ from pathlib import Path
 
 from bastide_host import data
 from bastide_host.collect import collect
-from bastide_host.facts import current_number, now, transition_of, unit_states
+from bastide_host.facts import current_number, transition_of, unit_states
+from bastide_host.fence import now
 from bastide_host.host import (
     AgentError,
     JsonObject,
@@ -179,7 +180,7 @@ def promote(paths: Paths, description: JsonObject) -> JsonObject:
         raise AgentError(NOT_THERE, f"generation {number} is not the live one", "apply again")
     marked = _mark_good(paths, number, description)
     if found and found["restore"]:
-        data.set_aside(paths, found["restore"], found["before"])
+        data.set_aside(paths, found["restore"])
     _close(paths)
     removed = collect(paths, description.get("collect", ()))
     return {"changed": bool(found or marked or removed), "removed": removed}
