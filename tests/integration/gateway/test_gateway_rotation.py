@@ -1,0 +1,342 @@
+"""The real HAProxy with the release's own configuration, in front of servers that come and go."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from bastide_host import gateway, rotation
+from bastide_host.host import AgentError, Paths
+
+from bastide import resources
+from bastide.render.engine import TemplateFolder
+
+HAPROXY = os.environ.get("BASTIDE_TEST_HAPROXY") or shutil.which(
+    "haproxy", path="/usr/sbin:/usr/bin"
+)
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(not HAPROXY, reason="no haproxy here; BASTIDE_TEST_HAPROXY names one"),
+]
+KEY = "key-of-the-tests"
+# Ends as our services do: on SIGTERM it stops listening and answers what it has begun.
+SERVER = """
+import signal, sys, threading, time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        time.sleep(0 if self.path in ("/healthz", "/readyz") else float(sys.argv[2]))
+        if stopping.is_set():
+            self.close_connection = True
+        self.send_response(200)
+        self.send_header("content-length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+    do_POST = do_GET
+    def log_message(self, *_):
+        pass
+stopping = threading.Event()
+class Server(ThreadingHTTPServer):
+    request_queue_size = 1024
+server = Server(("127.0.0.1", int(sys.argv[1])), Handler)
+server.daemon_threads = True
+def stop(*_):
+    stopping.set()
+    threading.Thread(target=server.shutdown).start()
+signal.signal(signal.SIGTERM, stop)
+server.serve_forever()
+server.server_close()
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Stand:
+    """A gateway and its servers."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.paths = Paths(folder)
+        self.port = free_port()
+        names = {"llm": ["a", "b"], "embeddings": ["a"], "vectordb": ["a"]}
+        self.ports = {(use, name): free_port() for use in names for name in names[use]}
+        self.servers: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
+        self.gateway: subprocess.Popen[bytes] | None = None
+
+    def start(self, backend: str, name: str, seconds: float = 0.05) -> None:
+        port = self.ports[backend, name]
+        argv = [sys.executable, "-c", SERVER, str(port), str(seconds)]
+        self.servers[backend, name] = subprocess.Popen(argv)
+        deadline = time.monotonic() + 20
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    return
+            assert time.monotonic() < deadline
+
+    def stop(self, backend: str, name: str) -> None:
+        process = self.servers.pop((backend, name))
+        process.terminate()
+        process.wait(20)
+
+    def configure(self) -> Path:
+        """Write the release's haproxy.cfg, without TLS, with this folder's socket."""
+        services: dict[str, Any] = {
+            use: {
+                "backends": [
+                    {"name": name, "address": "127.0.0.1", "port": port}
+                    for (each, name), port in self.ports.items()
+                    if each == use
+                ]
+            }
+            for use in ("llm", "embeddings", "vectordb")
+        }
+        services["gateway"] = {"bind": "127.0.0.1", "port": self.port}
+        sizes = {
+            "llm": {"parallel": 4},
+            "embeddings": {"parallel": 4},
+            "max_request_megabytes": 1,
+            "queue_seconds": 30,
+        }
+        models = {use: {"name": use} for use in ("llm", "embeddings")}
+        text = (
+            TemplateFolder(resources.templates())
+            .render(
+                "etc/haproxy.cfg.j2",
+                {"site": {"sizes": sizes}, "services": services, "models": models},
+            )
+            .decode()
+        )
+        socket_path = self.folder / "run/bastide-gateway/admin.sock"
+        socket_path.parent.mkdir(parents=True, exist_ok=True)
+        text = text.replace("/run/bastide-gateway/admin.sock", str(socket_path))
+        text = text.replace(' ssl crt "${CREDENTIALS_DIRECTORY}/gateway.pem" alpn h2,http/1.1', "")
+        text = text.replace("127.0.0.1:8404", f"127.0.0.1:{free_port()}")
+        digest = hashlib.sha256(KEY.encode()).hexdigest()
+        (self.folder / "gateway-keys.map").write_text(f"{digest} full\n")
+        path = self.folder / "haproxy.cfg"
+        path.write_text(text)
+        return path
+
+    def raise_gateway(self) -> None:
+        assert HAPROXY
+        with (self.folder / "gateway.log").open("ab") as log:
+            self.gateway = subprocess.Popen(
+                [HAPROXY, "-W", "-f", str(self.configure())],
+                env={**os.environ, "CREDENTIALS_DIRECTORY": str(self.folder)},
+                stdout=log,
+                stderr=log,
+            )
+        assert gateway.wait_until(self.all_up, 20), (self.folder / "gateway.log").read_text()
+
+    def all_up(self) -> bool:
+        try:
+            found = gateway.servers(self.paths)
+        except gateway.NotRunningError:
+            return False
+        return all(e.takes_requests for e in found if e.name != gateway.HOLD)
+
+    def reload(self) -> None:
+        assert self.gateway
+        before = gateway.worker(self.paths)
+        self.gateway.send_signal(signal.SIGUSR2)
+        assert gateway.takes_over(self.paths, before, 20)
+
+    def close(self) -> None:
+        for process in [*self.servers.values(), *([self.gateway] if self.gateway else [])]:
+            process.terminate()
+        for process in [*self.servers.values(), *([self.gateway] if self.gateway else [])]:
+            process.wait(20)
+
+
+class Clients:
+    """Clients that keep their connections and never retry."""
+
+    def __init__(self, stand: Stand, path: str, count: int = 12) -> None:
+        self.seen: Counter[str] = Counter()
+        self._stand, self._path = stand, path
+        self._end = threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(count)]
+
+    def __enter__(self) -> Clients:
+        for thread in self._threads:
+            thread.start()
+        self.more()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        for thread in self._threads:
+            thread.join(60)
+
+    def more(self, count: int = 40) -> None:
+        """Wait until ``count`` more requests have ended."""
+        wanted = self.seen.total() + count
+        assert gateway.wait_until(lambda: self.seen.total() >= wanted, 60), self.seen
+
+    def _ask(self) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self._stand.port, timeout=60)
+        while not self._end.is_set():
+            try:
+                headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+                connection.request("POST", self._path, b"{}", headers)
+                answer = connection.getresponse()
+                answer.read()
+                self.seen[str(answer.status)] += 1
+            except (OSError, http.client.HTTPException) as error:
+                self.seen[repr(error)] += 1
+                connection.close()
+        connection.close()
+
+
+CHAT, VECTORS = "/v1/chat/completions", "/vectordb/collections/x/points/query"
+
+
+@pytest.fixture
+def stand(tmp_path: Path) -> Iterator[Stand]:
+    stand = Stand(tmp_path)
+    for backend, name in stand.ports:
+        stand.start(backend, name)
+    try:
+        stand.raise_gateway()
+        yield stand
+    finally:
+        stand.close()
+
+
+def test_one_of_two_is_drained_and_comes_back(stand: Stand) -> None:
+    with Clients(stand, CHAT) as clients:
+        out = rotation.rotate_out(stand.paths, "b", ["llm"], 20)
+        assert (out["changed"], out["backends"]["llm"]) == (True, {"way": "drain", "left": 0})
+        assert rotation.rotate_out(stand.paths, "b", ["llm"], 20)["changed"] is False
+        stand.stop("llm", "b")
+        clients.more()
+        stand.start("llm", "b")
+        assert rotation.rotate_in(stand.paths, "b", ["llm"], 20)["changed"] is True
+        assert rotation.rotate_in(stand.paths, "b", ["llm"], 20)["changed"] is False
+        clients.more()
+    assert set(clients.seen) == {"200"}
+
+
+@pytest.mark.parametrize(
+    ("backend", "path"), [("vectordb", VECTORS), ("embeddings", "/v1/embeddings")]
+)
+def test_requests_to_the_only_server_wait(stand: Stand, backend: str, path: str) -> None:
+    with Clients(stand, path) as clients:
+        out = rotation.rotate_out(stand.paths, "a", [backend], 20)
+        assert out["backends"] == {backend: {"way": "hold", "left": 0}}
+        stand.stop(backend, "a")
+        assert gateway.wait_until(lambda: not stand.all_up(), 10)
+        before = clients.seen.total()
+        stand.start(backend, "a")
+        rotation.rotate_in(stand.paths, "a", [backend], 20)
+        clients.more()
+        assert clients.seen.total() > before
+    assert set(clients.seen) == {"200"}
+
+
+def test_a_server_that_dies_and_returns_costs_only_waiting(stand: Stand) -> None:
+    with Clients(stand, VECTORS) as clients:
+        stand.stop("vectordb", "a")  # nobody told the gateway
+        stand.start("vectordb", "a")
+        clients.more()
+    # Those that were on their way when it closed its socket are lost: they may have been carried
+    # out, so only the client may repeat them.
+    lost = clients.seen.total() - clients.seen["200"]
+    assert lost <= 12, clients.seen
+
+
+def test_reloads_lose_nothing_and_keep_what_is_drained(stand: Stand) -> None:
+    with Clients(stand, CHAT) as chats, Clients(stand, VECTORS) as vectors:
+        rotation.rotate_out(stand.paths, "b", ["llm"], 20)
+        for _ in range(3):
+            with rotation.through_a_reload(stand.paths, 20):
+                stand.reload()
+            assert [e.name for e in rotation.out_of_rotation(stand.paths)] == ["b"]
+            chats.more()
+            vectors.more()
+        assert rotation.rotate_in(stand.paths, "", [], 20)["backends"] == {"llm": {"way": "in"}}
+    assert (set(chats.seen), set(vectors.seen)) == ({"200"}, {"200"})
+
+
+def test_a_reload_lets_held_requests_go(stand: Stand) -> None:
+    with Clients(stand, VECTORS) as clients:
+        rotation.rotate_out(stand.paths, "a", ["vectordb"], 20)
+        with rotation.through_a_reload(stand.paths, 20):
+            stand.reload()
+        clients.more()
+        assert rotation.out_of_rotation(stand.paths) == []
+    assert set(clients.seen) == {"200"}
+
+
+def test_what_is_left_after_the_time_is_said(stand: Stand) -> None:
+    stand.stop("llm", "b")
+    stand.start("llm", "b", seconds=3)
+    assert gateway.wait_until(stand.all_up, 10)
+    with Clients(stand, CHAT, count=8) as clients:
+        assert gateway.wait_until(lambda: _busy(stand, "b") > 0, 10)
+        left = rotation.rotate_out(stand.paths, "b", ["llm"], 0)
+        assert left["backends"]["llm"]["way"] == "drain"
+        assert left["left"] > 0
+        rotation.rotate_in(stand.paths, "b", [], 20)
+    assert set(clients.seen) == {"200"}
+
+
+def test_a_server_that_stays_away_is_named(stand: Stand) -> None:
+    rotation.rotate_out(stand.paths, "a", ["vectordb"], 20)
+    stand.stop("vectordb", "a")
+    assert gateway.wait_until(lambda: not stand.all_up(), 10)
+    with pytest.raises(AgentError, match=r"vectordb/a \(DOWN\)") as caught:
+        rotation.rotate_in(stand.paths, "a", ["vectordb"], 3)
+    assert caught.value.code == "BAS-6081"
+
+
+def test_health_counts_live_servers_and_not_the_place_of_waiting(stand: Stand) -> None:
+    def health() -> SimpleNamespace:
+        connection = http.client.HTTPConnection("127.0.0.1", stand.port, timeout=20)
+        connection.request("GET", "/healthz")
+        answer = connection.getresponse()
+        return SimpleNamespace(status=answer.status, body=answer.read())
+
+    assert health().body == b'{"status":"ok","llm":2,"embeddings":1,"vectordb":1}'
+    stand.stop("vectordb", "a")
+    assert gateway.wait_until(lambda: health().status == 503, 10)
+    assert health().body == b'{"status":"unavailable","llm":2,"embeddings":1,"vectordb":0}'
+
+
+def test_what_the_gateway_does_not_know_is_absent(stand: Stand) -> None:
+    out = rotation.rotate_out(stand.paths, "new", ["llm"], 1)
+    assert (out["changed"], out["backends"]["llm"]["way"]) == (False, "absent")
+    back = rotation.rotate_in(stand.paths, "new", ["llm"], 1)
+    assert (back["changed"], back["backends"]["llm"]["way"]) == (False, "absent")
+
+
+def test_without_a_gateway_nothing_is_done_and_that_is_said(tmp_path: Path) -> None:
+    for command in (rotation.rotate_out, rotation.rotate_in):
+        answer = command(Paths(tmp_path), "a", ["llm"], 1)
+        assert (answer["changed"], answer["gateway"]) == (False, "not running")
+    assert rotation.out_of_rotation(Paths(tmp_path)) == []
+
+
+def _busy(stand: Stand, name: str) -> int:
+    return sum(e.busy for e in gateway.servers(stand.paths) if e.name == name)
