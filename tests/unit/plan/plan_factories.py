@@ -10,13 +10,14 @@ from typing import Any
 from bastide.layout import HOST_SECRET_FILES
 from bastide.plan.inputs import Fingerprints, PlanInputs, TreeDigest
 from bastide.plan.needs import HostNeeds, host_needs
+from bastide.plan.path import Road
 from bastide.plan.places import wanted_places
 from bastide.plan.ports import bind_address, service_ports
 from bastide.schema.artifact import Artifact, ArtifactKind, Component, Manifest
 from bastide.schema.facts import FileSystem, HostFacts, Listener, SiteFacts
 from bastide.schema.model_card import ModelCard
 from bastide.schema.plan import HostPlan, Plan
-from bastide.schema.release import Gate, Upgrade
+from bastide.schema.release import ComponentPins, Gate, Release, Upgrade
 from bastide.schema.site import METRICS_PORT, Group, Site
 from bastide.schema.target import Target
 
@@ -132,6 +133,27 @@ def make_facts(**changes: Any) -> HostFacts:
     return HostFacts.model_validate({**values, **changes})
 
 
+def make_release() -> Release:
+    pins = ComponentPins(summary="x", engine="x", version="1")
+    return Release(
+        name="starter",
+        version="2026.11.0",
+        summary="x",
+        targets=("debian12-x86_64",),
+        components=dict.fromkeys(Component, pins),
+        upgrade=Upgrade(
+            reachable_from=(),
+            gates=(Gate.HEALTH,),
+            expected_interruption={
+                Component.LLM: 30,
+                Component.EMBEDDINGS: 20,
+                Component.VECTORDB: 10,
+                Component.GATEWAY: 5,
+            },
+        ),
+    )
+
+
 def make_inputs(
     site: Site | None = None,
     facts: Mapping[str, HostFacts] | None = None,
@@ -151,16 +173,7 @@ def make_inputs(
         created="2026-11-22T12:00:00+00:00",
         secrets=Fingerprints("salt", {name: sha(name)[:16] for name in HOST_SECRET_FILES}),
         agent=sha("agent"),
-        upgrade=Upgrade(
-            reachable_from=(),
-            gates=(Gate.HEALTH,),
-            expected_interruption={
-                Component.LLM: 30,
-                Component.EMBEDDINGS: 20,
-                Component.VECTORDB: 10,
-                Component.GATEWAY: 5,
-            },
-        ),
+        road=Road({"starter-2026.11.0": make_release()}),
     )
 
 
