@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from bastide.layout import HOST_CURRENT, HOST_GENERATIONS, HOST_STATE
-from bastide.plan.places import UNITS
+from bastide.plan.places import GONE_WITH_GENERATIONS, UNITS
 from bastide.plan.volatile import volatile_path, volatile_unit
 from bastide.schema.inventory import Entry, Inventory, UnitState
 from bastide.schema.plan import HostPlan
 
 DIGEST_LENGTH = 64
+_WITH_GENERATIONS = tuple(f"{HOST_STATE}/{name}/" for name in GONE_WITH_GENERATIONS)
 _NO_UNIT = UnitState("", "", "")
 
 
@@ -96,6 +97,8 @@ class _Promise:
             return True
         packages = {package.name for package in self.plan.packages}
         if any(entry and entry.package in packages for entry in (before, after)):
+            return True
+        if after is None and self.plan.collected and path.startswith(_WITH_GENERATIONS):
             return True
         new_folder = before is None and after is not None and after.kind == "d"
         return new_folder and path in self.parents
@@ -267,6 +270,8 @@ def _unit_promises(before: Inventory, after: Inventory, plan: HostPlan) -> Itera
         elif now.active != "active":
             yield Unfulfilled("units", unit.name, f"it is {now.active or 'missing'}")
         elif unit.action == "restart" and was.invocation == now.invocation:
+            if _changed(before, after, (f"{HOST_STATE}/started/{unit.name}",)):
+                continue  # reloaded: it runs with the new files all the same
             yield Unfulfilled("units", unit.name, "it was not restarted")
 
 

@@ -7,7 +7,7 @@ The host agent's ``places.py`` says what is there. A state is ``folder MODE``, `
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from bastide.layout import HOST_CURRENT, HOST_ETC, HOST_OPT, HOST_STATE
@@ -42,6 +42,7 @@ FOLDERS = {
     "/etc/bastide/secrets": "0700",
 }
 ACCOUNT_FILES = ("/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow")
+GONE_WITH_GENERATIONS = ("models", "artifacts", "snapshots")
 DESCRIPTIONS = ("host.json", "release.json", "upgrade-manifest.yaml")
 
 
@@ -83,6 +84,7 @@ class Moves:
         packages: OS packages that change.
         users: Accounts that come.
         units: What happens to units.
+        collected: Generations that are removed.
     """
 
     number: int
@@ -90,6 +92,7 @@ class Moves:
     packages: tuple[PackageChange, ...] = ()
     users: tuple[UserChange, ...] = ()
     units: tuple[UnitChange, ...] = ()
+    collected: tuple[int, ...] = ()
 
 
 def wanted_places(needs: HostNeeds, agent: str = "") -> dict[str, tuple[str, str]]:
@@ -140,11 +143,17 @@ def path_changes(needs: HostNeeds, inputs: PlanInputs, moves: Moves) -> tuple[Pa
     facts = inputs.facts.hosts[needs.host]
     still = facts.generation == moves.number and not facts.places
     static = () if still else _static(needs, facts, inputs.agent)
-    parts = (static, _generation(needs, facts, moves), _started(facts, moves), _accounts(moves))
-    found = {change.path: change for part in (*parts, _packages(facts, moves)) for change in part}
+    parts = (
+        static,
+        _generation(needs, facts, moves),
+        _started(facts, moves),
+        _accounts(moves),
+        _packages(facts, moves),
+        _collected(moves.collected),
+    )
+    found = {change.path: change for part in parts for change in part}
     if found:
-        why = "lock, progress and the run's token; gone after a reboot"
-        found["/run/bastide"] = PathChange(path="/run/bastide", why=why, whole=True, certain=False)
+        found.update((change.path, change) for change in _run(needs))
     return tuple(found[path] for path in sorted(found))
 
 
@@ -180,6 +189,8 @@ def _static(needs: HostNeeds, facts: HostFacts, agent: str) -> Iterator[PathChan
     for path in _left_over(needs, facts):
         listed |= path.startswith(repository)
         yield PathChange(path=path, why="no longer needed: removed")
+        if path.startswith(f"{HOST_STATE}/started/"):
+            yield PathChange(path=f"{path}.born", why="no longer needed: removed", certain=False)
     if listed:
         yield PathChange(path=f"{repository}Packages", why="list of the local repository")
     sources = _sources(facts)
@@ -191,15 +202,30 @@ def _static(needs: HostNeeds, facts: HostFacts, agent: str) -> Iterator[PathChan
         yield PathChange(path=record, why="which apt sources were set aside")
 
 
+def _run(needs: HostNeeds) -> Iterator[PathChange]:
+    """Yield what every run writes that changes anything."""
+    why = "lock, progress and the run's token; gone after a reboot"
+    yield PathChange(path="/run/bastide", why=why, whole=True, certain=False)
+    for name, what in (
+        ("good.json", "which generations have passed their gates"),
+        ("transition.json", "the switch under way; gone at its end"),
+        *((("vectordb.fence", "writes wait; gone at the switch's end"),)
+          if Group.VECTORDB in needs.groups else ()),
+    ):  # fmt: skip
+        yield PathChange(path=str(HOST_STATE / name), why=what, certain=False)
+
+
+def _collected(numbers: Iterable[int]) -> Iterator[PathChange]:
+    """Yield what goes together with earlier generations: only things that no other one needs."""
+    if tuple(numbers):
+        for name in GONE_WITH_GENERATIONS:
+            why = "what only removed generations used goes with them"
+            yield PathChange(path=str(HOST_STATE / name), why=why, certain=False)
+
+
 def _generation(needs: HostNeeds, facts: HostFacts, moves: Moves) -> Iterator[PathChange]:
     if facts.generation != moves.number:
         yield PathChange(path=str(HOST_CURRENT), why=f"leads to generation {moves.number}")
-        for name in ("transition.json", "good.json"):
-            path = str(HOST_STATE / name)
-            yield PathChange(path=path, why="record of the switch", certain=False)
-        if Group.VECTORDB in needs.groups:
-            fence = str(HOST_STATE / "vectordb.fence")
-            yield PathChange(path=fence, why="writes wait during the switch", certain=False)
     if moves.built and needs.wheels and needs.installer:
         program = f"{HOST_OPT}/bin/uv-{needs.installer.sha256[:12]}"
         if program not in facts.places:
@@ -214,6 +240,7 @@ def _started(facts: HostFacts, moves: Moves) -> Iterator[PathChange]:
             path = f"{HOST_STATE}/started/{unit.name}"
             why = f"what {unit.name} was started with"
             yield PathChange(path=path, why=why, certain=path not in facts.places)
+            yield PathChange(path=f"{path}.born", why=why, certain=False)
         if unit.name == f"bastide-{Group.VECTORDB}.service" and unit.action == "start":
             data = str(HOST_STATE / Group.VECTORDB)
             if data not in facts.places:

@@ -51,10 +51,10 @@ def make_plan(inputs: PlanInputs) -> Plan:
         site_view=contract.site_view(inputs.site),
         facts_digest=facts_digest(inputs),
         created=inputs.created,
+        salt=inputs.secrets.salt,
         canary=canary if any(host.changes for host in ordered) else None,
         gates=switching.gates_of(inputs, ordered),
         order=inputs.upgrade.order if inputs.upgrade else RESTART_ORDER,
-        salt=inputs.secrets.salt,
         hosts=ordered,
     )
 
@@ -78,19 +78,21 @@ def plan_host(needs: HostNeeds, inputs: PlanInputs) -> HostPlan:
     built = [number for number, found in facts.generations.items() if found == digest and not same]
     number = max(built, default=max(facts.newest_generation, facts.generation or 0) + 1)
     packages = changes.packages(needs, facts)
+    after = facts.generation if keep and facts.generation else number
     moves = Moves(
-        number=facts.generation if keep and facts.generation else number,
+        number=after,
         built=not (keep or built),
         packages=packages,
         users=contract.users(needs, facts, packages),
         units=changes.units(needs, facts, touched),
+        collected=switching.collected(facts, after, inputs.site.upgrades.keep_generations),
     )
     strays = (
         *changes.stopped(needs, facts),
         *misplaced(needs, facts, inputs.agent),
         *(f"user {user.name} is missing" for user in moves.users if facts.users),
     )
-    return HostPlan(
+    plan = HostPlan(
         host=needs.host,
         address=str(inputs.site.hosts[needs.host].address),
         groups=needs.groups,
@@ -110,9 +112,9 @@ def plan_host(needs: HostNeeds, inputs: PlanInputs) -> HostPlan:
         secrets=secrets,
         paths=path_changes(needs, inputs, moves),
         interruption=contract.interruption(needs.host, moves.units, inputs),
-        data=switching.data_steps(inputs, facts, moves.units, moves.number),
-        collected=switching.collected(facts, moves.number, inputs.site.upgrades.keep_generations),
+        collected=moves.collected,
     )
+    return contract.with_data(plan, switching.data_steps(inputs, facts, moves.units, moves.number))
 
 
 def _unproved(facts: HostFacts) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from bastide.schema.artifact import Artifact, ArtifactKind, Component, Manifest
 from bastide.schema.facts import FileSystem, HostFacts, Listener, SiteFacts
 from bastide.schema.model_card import ModelCard
 from bastide.schema.plan import HostPlan, Plan
-from bastide.schema.release import Gate, Release, Upgrade
+from bastide.schema.release import ComponentPins, Gate, Release, Upgrade
 from bastide.schema.site import METRICS_PORT, Group, Site
 from bastide.schema.target import Target
 
@@ -133,6 +133,27 @@ def make_facts(**changes: Any) -> HostFacts:
     return HostFacts.model_validate({**values, **changes})
 
 
+def make_release() -> Release:
+    pins = ComponentPins(summary="x", engine="x", version="1")
+    return Release(
+        name="starter",
+        version="2026.11.0",
+        summary="x",
+        targets=("debian12-x86_64",),
+        components=dict.fromkeys(Component, pins),
+        upgrade=Upgrade(
+            reachable_from=(),
+            gates=(Gate.HEALTH,),
+            expected_interruption={
+                Component.LLM: 30,
+                Component.EMBEDDINGS: 20,
+                Component.VECTORDB: 10,
+                Component.GATEWAY: 5,
+            },
+        ),
+    )
+
+
 def make_inputs(
     site: Site | None = None,
     facts: Mapping[str, HostFacts] | None = None,
@@ -154,21 +175,6 @@ def make_inputs(
         agent=sha("agent"),
         road=Road({"starter-2026.11.0": make_release()}),
     )
-
-
-def make_release() -> Release:
-    """Return a release with nothing but its upgrade manifest."""
-    upgrade = Upgrade(
-        reachable_from=(),
-        gates=(Gate.HEALTH,),
-        expected_interruption={
-            Component.LLM: 30,
-            Component.EMBEDDINGS: 20,
-            Component.VECTORDB: 10,
-            Component.GATEWAY: 5,
-        },
-    )
-    return Release.model_construct(name="starter", version="2026.11.0", upgrade=upgrade)
 
 
 def make_target() -> Target:

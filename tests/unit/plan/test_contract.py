@@ -92,11 +92,10 @@ def test_only_what_restarts_is_interrupted() -> None:
 
 def test_a_replica_answers_meanwhile() -> None:
     inputs = installed(make.make_inputs(make.make_site(PAIR)))
-    hosts = dict(inputs.facts.hosts)
-    older = {name: facts.replace(contents={}) for name, facts in hosts.items()}
-    for name in older:
+    for name in PAIR:
         inputs = make.with_facts(inputs, name, contents={}, generation_digest=make.sha("older"))
-    first, second = make_plan(inputs).hosts
+    hosts = {host.host: host for host in make_plan(inputs).hosts}
+    first, second = hosts["a"], hosts["b"]
     assert first.interruption[Component.LLM] == second.interruption[Component.LLM] == 0
     assert first.interruption[Component.EMBEDDINGS] == 20, "only this host serves it"
     assert first.interruption[Component.GATEWAY] == 5

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import hmac
 import stat
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
@@ -15,7 +17,13 @@ from bastide.layout import Home, SiteFolder
 from bastide.schema.site import Site
 from bastide.site import pki, vault
 from bastide.site.create import CreatedSite, create_site
-from bastide.site.secrets import Secrets, ensure_certificates, host_secrets, open_secrets
+from bastide.site.secrets import (
+    Secrets,
+    ensure_certificates,
+    host_secrets,
+    open_secrets,
+    planned_fingerprints,
+)
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -273,3 +281,30 @@ def test_host_secrets_refuse_a_certificate_for_other_names(folder: SiteFolder, h
     with pytest.raises(ConfigError, match=r"ai\.plant") as caught:
         host_secrets(open_secrets(folder, home), site, "t")
     assert caught.value.code == "BAS-2026"
+
+
+def test_a_plan_gets_salted_fingerprints_and_opens_without_changing(
+    folder: SiteFolder, home: Home
+) -> None:
+    create(folder, home)
+    sealed = folder.secrets.read_bytes()
+    site, now = make.make_site(), datetime.now(UTC)
+    found = planned_fingerprints(folder, home, site, now, "salt")
+    again = planned_fingerprints(folder, home, site, now, "other salt")
+    secrets = open_secrets(folder, home)
+    expected = hmac.new(b"salt", secrets.api_key.encode(), hashlib.sha256).hexdigest()[:16]
+    assert found.by_name["api_key"] == expected
+    assert "depot_token" not in found.by_name
+    assert all(found.by_name[name] != again.by_name[name] for name in found.by_name)
+    assert planned_fingerprints(folder, home, site, now, "").by_name == {}
+    assert folder.secrets.read_bytes() == sealed
+
+
+def test_a_certificate_that_will_be_renewed_has_no_fingerprint(
+    folder: SiteFolder, home: Home
+) -> None:
+    create(folder, home)
+    later = datetime.now(UTC) + timedelta(days=365 * 5)
+    found = planned_fingerprints(folder, home, make.make_site(), later, "salt")
+    assert found.by_name["gateway_pem"] == ""
+    assert found.by_name["api_key"]

@@ -1,0 +1,185 @@
+"""Everything that an apply changes on a host is in its plan, and all of that happens.
+
+The whole host is looked at before and after each apply: every file, account, package, unit, port.
+The tests of this file share one site and run in order.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bastide.plan.fidelity import unfulfilled, unplanned
+from bastide.run.ask import agent_program
+from bastide.schema.inventory import Inventory, read_inventory
+from bastide.schema.plan import HostPlan, Plan
+
+pytestmark = pytest.mark.e2e
+
+LAB = "plancontract"
+SETUP = (
+    "bastide trust init --development",
+    "bastide bundle build --release starter --target debian12-x86_64 --out bundle",
+    'bastide trust pin bundle --fingerprint "$(bastide trust fingerprint --plain)"',
+    "bastide import bundle",
+    "bastide lab up --hosts 1",
+    "bastide init site --lab",
+)
+
+
+class Operator:
+    """Somebody who plans, applies, and looks at the whole host before and after."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.site = folder / "site"
+        self.env = {**os.environ, "BASTIDE_HOME": str(folder / "home"), "BASTIDE_LAB": LAB}
+
+    def types(self, line: str, *, expect: int = 0, stdin: str = "") -> str:
+        """Run a shell line; return what it printed."""
+        done = subprocess.run(
+            ["bash", "-c", line],
+            check=False,
+            cwd=self.folder,
+            env=self.env,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=3000,
+        )
+        assert done.returncode == expect, f"$ {line}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def looks(self) -> Inventory:
+        """Return the host, whole."""
+        line = "bastide lab exec --host host1 -- python3 - inventory"
+        return read_inventory(json.loads(self.types(line, stdin=agent_program())))
+
+    def plans(self) -> HostPlan:
+        """Make a plan; return the host's part."""
+        self.types("bastide lab exec -- bastide plan --site site")
+        (host,) = Plan.model_validate_json((self.site / "plan.json").read_bytes()).hosts
+        return host
+
+    def applies(self, *, expect: int = 0) -> dict[str, Any]:
+        """Carry the plan file out; return the envelope."""
+        line = "bastide lab exec -- bastide apply --site site --yes --json"
+        answer: dict[str, Any] = json.loads(self.types(line, expect=expect))
+        return answer
+
+    def describes(self, was: str, becomes: str) -> None:
+        """Change site.yaml."""
+        config = self.site / "site.yaml"
+        before = config.read_text()
+        assert was in before
+        config.write_text(before.replace(was, becomes, 1))
+
+    def on_host(self, command: str) -> str:
+        """Run a shell command on the host."""
+        return self.types(f"bastide lab exec --host host1 -- {command}")
+
+
+@pytest.fixture(scope="module")
+def operator(lab_tools: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:  # noqa: ARG001
+    operator = Operator(tmp_path_factory.mktemp("plancontract"))
+    operator.types("bastide lab down")
+    for line in SETUP:
+        operator.types(line)
+    yield operator
+    operator.types("bastide lab down")
+
+
+def faithful(operator: Operator) -> HostPlan:
+    """Plan and apply; fail with every difference between the plan and what became of the host."""
+    before = operator.looks()
+    plan = operator.plans()
+    operator.applies()
+    after = operator.looks()
+    assert unplanned(before, after, plan) == ()
+    assert unfulfilled(before, after, plan) == ()
+    return plan
+
+
+def test_a_first_install_changes_what_its_plan_says(operator: Operator) -> None:
+    plan = faithful(operator)
+    assert plan.packages
+    assert plan.secrets
+    assert {port.action for port in plan.ports} == {"open"}
+
+
+def test_nothing_to_do_changes_nothing(operator: Operator) -> None:
+    plan = faithful(operator)
+    assert plan.changes == 0
+    assert plan.paths == ()
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "unit", "component"),
+    [
+        ("queue_seconds: 30", "queue_seconds: 31", "bastide-gateway.service", "gateway"),
+        ("parallel: 8", "parallel: 6", "bastide-llm.service", "llm"),
+        ("llm_port: 8081", "llm_port: 8091", "bastide-llm.service", "llm"),
+        ("gateway_name: bastide.internal", "gateway_name: other.internal",
+         "bastide-gateway.service", "gateway"),
+    ],
+)  # fmt: skip
+def test_a_changed_site_changes_what_its_plan_says(
+    operator: Operator, was: str, becomes: str, unit: str, component: str
+) -> None:
+    operator.describes(was, becomes)
+    plan = faithful(operator)
+    assert unit in {each.name for each in plan.units}
+    assert component in {str(each) for each in plan.interruption}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "rm /etc/systemd/system/multi-user.target.wants/bastide-llm.service",
+        "chmod 0755 /etc/bastide/secrets",
+        "sh -c 'echo x >> /etc/bastide/secrets/api_key'",
+        "sed -i s/maxconn/maxconn\\ / /opt/bastide/current/etc/haproxy.cfg",
+        "sh -c 'echo deb http://deb.debian.org/debian x main > /etc/apt/sources.list'",
+    ],
+)
+def test_drift_is_planned_and_mended(operator: Operator, damage: str) -> None:
+    operator.on_host(damage)
+    plan = faithful(operator)
+    assert plan.changes
+
+
+def test_a_stray_change_during_an_apply_is_found(operator: Operator) -> None:
+    before = operator.looks()
+    plan = operator.plans()
+    operator.on_host("touch /etc/stray")
+    operator.applies()
+    assert [each.what for each in unplanned(before, operator.looks(), plan)] == ["/etc/stray"]
+
+
+def test_a_stale_plan_is_refused_in_exact_words(operator: Operator) -> None:
+    operator.plans()
+    operator.describes("queue_seconds: 31", "queue_seconds: 44")
+    operator.on_host("systemctl stop bastide-embeddings")
+    before = operator.looks()
+    error = operator.applies(expect=5)["error"]
+    assert error["code"] == "BAS-5065"
+    assert "sizes.queue_seconds is 44, it was 31 when planned" in error["message"]
+    assert "unit bastide-embeddings.service does not run now" in error["message"]
+    after = operator.looks()
+    assert unplanned(before, after, operator.plans().replace(paths=(), units=(), pulls=())) == ()
+
+
+def test_no_secret_can_be_read_from_a_plan(operator: Operator) -> None:
+    operator.on_host("sh -c 'echo x >> /etc/bastide/secrets/api_key'")
+    assert operator.plans().secrets
+    text = (operator.site / "plan.json").read_text()
+    key = json.loads(operator.types("bastide keys show --site site --json"))["result"]["key"]
+    assert key not in text
+    digest = operator.types(f"printf %s {key} | sha256sum").split()[0]
+    assert digest[:16] not in text
