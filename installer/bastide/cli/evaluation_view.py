@@ -82,7 +82,7 @@ def _print_changes(console: Console, new: GenerationScores, old: GenerationScore
     found = changes(new, old)
     console.print("")
     console.print(
-        f"{len(found)} questions came out otherwise than before:"
+        f"{len(found)} {'question' if len(found) == 1 else 'questions'} came out otherwise:"
         if found
         else "Every question came out as before."
     )
