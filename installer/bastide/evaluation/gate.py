@@ -153,7 +153,7 @@ def _faults(case: _Case, new: float) -> list[str]:
     best = score.high if isinstance(score, ShareScore) else new
     if allowed is not None and not _reaches(measure, best, allowed):
         old = shown(measure, case.old.measured(measure)) if case.old else "-"
-        faults.append(f"{old} before, {word} {shown(measure, allowed)} must be left")
+        faults.append(f"{old} before, so {word} {shown(measure, allowed)}")
     return faults
 
 
