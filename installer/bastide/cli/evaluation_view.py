@@ -17,6 +17,7 @@ OUTCOMES = {
     "not judged": "[dim]-[/]",
 }
 ANSWER_WIDTH = 160
+MOST_CHANGES = 12  # the report has all of them
 
 
 def print_evaluation(
@@ -82,17 +83,19 @@ def _print_changes(console: Console, new: GenerationScores, old: GenerationScore
     found = changes(new, old)
     console.print("")
     console.print(
-        f"{len(found)} questions came out otherwise than before:"
+        f"{len(found)} {'question' if len(found) == 1 else 'questions'} came out otherwise:"
         if found
         else "Every question came out as before."
     )
-    for each in found:
+    for each in found[:MOST_CHANGES]:
         console.print(f"  {OUTCOMES[each.old]}→{OUTCOMES[each.new]} ", end="")
         console.print(f"{each.id}: {each.question}", markup=False)
         console.print(f"       before: {_short(each.old_answer)}", markup=False, style="dim")
         console.print(f"       now:    {_short(each.new_answer)}", markup=False)
         if each.reason:
             console.print(f"       {each.reason}", markup=False, style="dim")
+    if len(found) > MOST_CHANGES:
+        console.print(f"  and {len(found) - MOST_CHANGES} more, in the report")
     console.print("")
 
 
@@ -120,4 +123,5 @@ def _rounds(question: QuestionScore) -> str:
 
 def _short(text: str) -> str:
     plain = " ".join(text.split())
+    plain = plain or "(nothing)"
     return plain if len(plain) <= ANSWER_WIDTH else plain[: ANSWER_WIDTH - 1] + "…"

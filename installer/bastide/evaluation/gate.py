@@ -24,7 +24,7 @@ LABELS: dict[Measure, str] = {
     "answers": "good answers",
     "refusals": "right refusals",
     "hit_rate": "passages found",
-    "mean_reciprocal_rank": "mean reciprocal rank",
+    "mean_reciprocal_rank": "reciprocal rank",
     "tokens_per_second": "tokens/s",
     "first_token_seconds": "first token",
 }
@@ -153,7 +153,7 @@ def _faults(case: _Case, new: float) -> list[str]:
     best = score.high if isinstance(score, ShareScore) else new
     if allowed is not None and not _reaches(measure, best, allowed):
         old = shown(measure, case.old.measured(measure)) if case.old else "-"
-        faults.append(f"{old} before, {word} {shown(measure, allowed)} must be left")
+        faults.append(f"{old} before, so {word} {shown(measure, allowed)}")
     return faults
 
 
@@ -162,7 +162,7 @@ def _praise(case: _Case) -> str:
     if case.floor is not None:
         parts.append("reaches the floor")
     if case.allowed is not None:
-        parts.append("not worse than it may be")
+        parts.append("within tolerance")
     return ", ".join(parts) or "no limit"
 
 
