@@ -15,7 +15,7 @@ from bastide.cli.output import progress, reports, stdout
 from bastide.cli.recording import recorded
 from bastide.errors import BastideError, ConfigError, Problem, VerifyError
 from bastide.evaluation.gate import LABELS
-from bastide.evaluation.suites import LoadedSuite, find_suite, load_suite
+from bastide.evaluation.suites import LoadedSuite, find_suite, load_suite, read_suite
 from bastide.host.files import write_atomic
 from bastide.render.evaluation_page import html
 from bastide.run.ask import Line, ask
@@ -107,7 +107,7 @@ def command(
     or more was lost than it allows.
     """
     context = load_context(site_dir)
-    gate, loaded = _questions(context, suite)
+    gate, loaded = golden_questions(context, suite)
     line = Line(context.site, context.folder.root)
     kept = KeptScores(context.folder.evaluations)
     name = _host(context.site, host)
@@ -119,9 +119,17 @@ def command(
     return _report(context, gated, old)
 
 
-def _questions(context: SiteContext, suite: str | None) -> tuple[EvaluationGate, LoadedSuite]:
-    """Return the release's gate, or one without floors for other questions."""
-    gate = context.release.upgrade.evaluation or EvaluationGate(suite=DEFAULT_SUITE)
+def golden_questions(context: SiteContext, suite: str | None) -> tuple[EvaluationGate, LoadedSuite]:
+    """Return the release's gate and questions, as its bundle carries them.
+
+    Args:
+        context: The site.
+        suite: Other questions, by name or file; no floors count for them.
+    """
+    gate = context.release.upgrade.evaluation
+    if suite is None and gate is not None:
+        return gate, read_suite(context.store, context.bundle, gate.suite)
+    gate = gate or EvaluationGate(suite=DEFAULT_SUITE)
     loaded = load_suite(find_suite(suite or gate.suite, resources.catalogue() / "suites"))
     if suite is not None and loaded.suite.name != gate.suite:
         gate = EvaluationGate(suite=loaded.suite.name)

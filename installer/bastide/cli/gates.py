@@ -8,12 +8,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bastide import __version__
 from bastide.cli.context import SiteContext
+from bastide.cli.evaluate import EvaluationResult, golden_questions, write_report
 from bastide.errors import BastideError
 from bastide.progress import SilentProgress
 from bastide.render.report import html
+from bastide.run.ask import Line, ask
+from bastide.run.evaluate import KeptScores, evaluate_host, gate_host
+from bastide.run.facts import facts_of
 from bastide.run.gates import GateResult
+from bastide.schema.facts import HostFacts
 from bastide.schema.release import Gate
+from bastide.schema.scores import GenerationScores
 from bastide.verify.access import open_access
 from bastide.verify.expectations import expectations
 from bastide.verify.runner import run
@@ -28,14 +35,46 @@ class SiteKeeper:
     """
 
     context: SiteContext
-    _stamp: str = field(default_factory=lambda: f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+    _old: dict[str, GenerationScores] = field(default_factory=dict)
 
     def before(self, host: str) -> None:
-        """Measure what ``host`` runs now, as what the new generation is compared with."""
+        """Ask ``host``'s present generation the golden questions of the one that comes.
+
+        A host that has switched already, in a run that was cut off, is judged against what was
+        kept of the generation before; without that, by the floors alone.
+        """
+        _, loaded = golden_questions(self.context, None)
+        kept, line = KeptScores(self.context.folder.evaluations), self._line
+        facts = facts_of(ask(line, "facts", {host: {}})[host])
+        if not isinstance(facts, HostFacts) or facts.generation is None:
+            return
+        opened = facts.transition
+        if opened is not None and facts.generation == opened.after:
+            content = facts.generations.get(opened.before or 0, "")
+            found = kept.find(host, content, loaded.digest)
+        else:
+            found = evaluate_host(line, host, loaded)
+            kept.keep(found)
+        if found is not None:
+            self._old[host] = found
 
     def evaluate(self, host: str) -> GateResult:
         """Ask ``host``'s new generation the golden questions, and compare."""
-        return GateResult(Gate.EVALUATION, passed=True, words="not looked at", host=host)
+        started = time.monotonic()
+        gate, loaded = golden_questions(self.context, None)
+        try:
+            gated = gate_host(self._line, host, loaded, gate, self._old.get(host))
+        except BastideError as error:
+            return _result(Gate.EVALUATION, started, str(error), passed=False, host=host)
+        KeptScores(self.context.folder.evaluations).keep(gated.scores)
+        page = self._folder("evaluation") / "evaluation.html"
+        old = self._old.get(host)
+        made = f"Made by bastide {__version__} in an apply, on {datetime.now(UTC):%Y-%m-%d %H:%M}."
+        write_report(EvaluationResult(gated.verdict, gated.scores, old, gated.looks, page), made)
+        failed = gated.verdict.failed
+        told = failed or gated.verdict.findings
+        words = "; ".join(each.words for each in told)
+        return _result(Gate.EVALUATION, started, words, passed=not failed, host=host, report=page)
 
     def verify(self, pass_: str) -> GateResult:
         """Prove the whole site with the verification suite; ``pass_`` lets it write vectors."""
@@ -50,22 +89,33 @@ class SiteKeeper:
         )
         access = open_access(context.site, context.folder, context.home)
         access = dataclasses.replace(access, pass_=pass_)
-        folder = context.folder.reports / f"{self._stamp}-gate"
+        folder = self._folder("gate")
         try:
             result = run(expected, access, folder=folder, page=html, progress=SilentProgress())
         except BastideError as error:
-            return self._verdict(str(error), started, passed=False)
+            return _result(Gate.VERIFICATION, started, str(error), passed=False)
         report = result.report
-        if result.error is None:
-            words = f"{report.count('passed')} checks passed"
-            return self._verdict(words, started, passed=True, report=result.html)
-        first = "; ".join(f"{c.host or c.area}: {c.title}: {c.message}" for c in report.failed[:3])
-        words = f"{len(report.failed)} of {len(report.checks)} checks failed: {first}"
-        return self._verdict(words, started, passed=False, report=result.html)
+        words = f"{report.count('passed')} checks passed"
+        if failed := report.failed:
+            first = "; ".join(f"{c.host or c.area}: {c.title}: {c.message}" for c in failed[:3])
+            words = f"{len(failed)} of {len(report.checks)} checks failed: {first}"
+        return _result(Gate.VERIFICATION, started, words, passed=not failed, report=result.html)
 
-    @staticmethod
-    def _verdict(
-        words: str, started: float, *, passed: bool, report: Path | None = None
-    ) -> GateResult:
-        seconds = round(time.monotonic() - started, 1)
-        return GateResult(Gate.VERIFICATION, passed, words, report=report, seconds=seconds)
+    @property
+    def _line(self) -> Line:
+        return Line(self.context.site, self.context.folder.root)
+
+    def _folder(self, what: str) -> Path:
+        return self.context.folder.reports / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{what}"
+
+
+def _result(
+    gate: Gate,
+    started: float,
+    words: str,
+    *,
+    passed: bool,
+    host: str = "",
+    report: Path | None = None,
+) -> GateResult:
+    return GateResult(gate, passed, words, host, report, round(time.monotonic() - started, 1))
