@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -79,10 +78,24 @@ def test_a_copy_has_the_content_the_holes_and_the_times(
     assert copying.differences(target, files) == ["new should not be there"]
 
 
-def test_digests_are_those_of_sha256sum(tmp_path: Path) -> None:
+def test_digests_tell_content_and_size_and_not_holes(tmp_path: Path) -> None:
     sparse(tmp_path / "sparse")
     content = (tmp_path / "sparse").read_bytes()
-    assert copying.digest_of(tmp_path / "sparse") == hashlib.sha256(content).hexdigest()
+    (tmp_path / "full").write_bytes(content)
+    digest = copying.digest_of(tmp_path / "sparse")
+    assert copying.digest_of(tmp_path / "full") == digest
+    others = {digest}
+    for place in (0, 4, (5 << 20) + 7, 7 << 20, len(content) - 1):
+        changed = bytearray(content)
+        changed[place] ^= 1
+        (tmp_path / "other").write_bytes(changed)
+        others.add(copying.digest_of(tmp_path / "other"))
+    for size in (len(content) - 1, len(content) + 1):
+        (tmp_path / "other").write_bytes(content[:size].ljust(size, b"\0"))
+        others.add(copying.digest_of(tmp_path / "other"))
+    (tmp_path / "other").write_bytes(content[1 << 20 :])  # the same blocks, elsewhere
+    others.add(copying.digest_of(tmp_path / "other"))
+    assert len(others) == 9
 
 
 def test_what_is_no_file_is_not_copied(tmp_path: Path) -> None:

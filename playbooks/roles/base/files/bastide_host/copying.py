@@ -91,38 +91,51 @@ def _clone(source: int, target: int) -> bool:
     return True
 
 
-def _read(handle: int, digest: hashlib._Hash, target: int | None) -> None:
-    """Feed a file to a digest, holes as zeros, and what is no hole to ``target`` as well."""
+def _pieces(handle: int, size: int) -> dict[int, list[tuple[int, int]]]:
+    """Return what of a file is no hole: start of each ``BLOCK`` → the stretches in it."""
+    found: dict[int, list[tuple[int, int]]] = {}
+    for first, end in _data_ranges(handle, size):
+        start = first
+        while start < end:
+            block = start - start % BLOCK
+            stop = min(block + BLOCK, end)
+            found.setdefault(block, []).append((start, stop))
+            start = stop
+    return found
+
+
+def _read(handle: int, target: int | None) -> str:
+    """Return the digest of an open file; write what is no hole to ``target`` as well.
+
+    The digest is the SHA-256 of the blocks that are not zeros, each after its offset, and of the
+    size: the same however much of the zeros is a hole. A log that is preallocated costs nothing.
+    """
+    digest = hashlib.sha256()
     size = os.fstat(handle).st_size
-    done = 0
-    for start, end in (*_data_ranges(handle, size), (size, size)):
-        for hole in range(done, start, BLOCK):
-            digest.update(_ZEROS[: min(BLOCK, start - hole)])
-        position = start
-        while position < end:
-            block = os.pread(handle, min(BLOCK, end - position), position)
-            if not block:
-                return  # it has become shorter: the digest will not fit
+    for offset, pieces in _pieces(handle, size).items():
+        block = os.pread(handle, BLOCK, offset)
+        if block != _ZEROS[: len(block)]:
+            digest.update(offset.to_bytes(8, "big"))
             digest.update(block)
-            if target is not None:
-                os.pwrite(target, block, position)
-            position += len(block)
-        done = end
+        for start, stop in pieces:
+            if target is None:
+                break
+            os.pwrite(target, block[start - offset : stop - offset], start)
+    digest.update(size.to_bytes(8, "big"))
+    return digest.hexdigest()
 
 
 def digest_of(path: Path, *, from_disk: bool = False) -> str:
-    """Return a file's SHA-256, in hex.
+    """Return a file's digest, in hex: see ``_read``.
 
     Args:
         path: The file.
         from_disk: Forget what is cached of it first.
     """
-    digest = hashlib.sha256()
     with path.open("rb", buffering=0) as stream:
         if from_disk:
             os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        _read(stream.fileno(), digest, None)
-    return digest.hexdigest()
+        return _read(stream.fileno(), None)
 
 
 def _keep_state(path: Path, state: os.stat_result) -> None:
@@ -132,14 +145,13 @@ def _keep_state(path: Path, state: os.stat_result) -> None:
 
 
 def _copy_file(source: Path, target: Path, state: os.stat_result) -> str:
-    digest = hashlib.sha256()
     with source.open("rb", buffering=0) as reading, target.open("xb", buffering=0) as writing:
         cloned = _clone(reading.fileno(), writing.fileno())
         if not cloned:
             os.ftruncate(writing.fileno(), state.st_size)
-        _read(reading.fileno(), digest, None if cloned else writing.fileno())
+        digest = _read(reading.fileno(), None if cloned else writing.fileno())
     _keep_state(target, state)
-    return digest.hexdigest()
+    return digest
 
 
 def copy_tree(source: Path, target: Path) -> dict[str, str]:
