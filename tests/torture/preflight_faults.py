@@ -3,10 +3,10 @@
     preflight_faults.py                   all faults; writes the table into docs/reliability.md
     preflight_faults.py --only WORD …     those whose kind holds a word; writes nothing
 
-It needs a lab of its own (``$BASTIDE_LAB``, root) with two hosts, an imported ``starter`` bundle, and
-``bastide`` in the path. host1 is installed, host2 is not. Of every fault: it is injected, preflight
-must refuse it with the expected code, apply must refuse it too and leave every file on the host's
-disk as it was, and once it is undone preflight must be content.
+It needs a lab of its own (``$BASTIDE_LAB``, root) with two hosts, an imported ``starter`` bundle,
+and ``bastide`` in the path. host1 is installed, host2 is not. Each fault is injected; preflight
+must refuse it with the expected code; apply must refuse it too, and leave every file on the
+host's disk as it was; once the fault is undone, preflight must be content.
 """
 
 from __future__ import annotations
@@ -85,6 +85,7 @@ class Bench:
             "ADDRESS": addresses[fault.host],
             "NETWORK": addresses[fault.host].rpartition(".")[0],
             "CONTROL": self.lab["control_namespace"],
+            "NETNS": next(h["namespace"] for h in self.lab["hosts"] if h["name"] == fault.host),
             "KNOWN_HOSTS": self.lab["known_hosts"],
             "KEY": self.lab["ssh_private_key"],
             "WORK": str(self.folder),
@@ -134,16 +135,15 @@ class Bench:
     def listing(self, host: str, but: re.Pattern[str] = NOT_OURS) -> dict[str, tuple[int, ...]]:
         """Return every file of a host's disk: size, owner, mode, times of change."""
         disk = self.disk(host)
-        found = {}
+        found: dict[str, tuple[int, ...]] = {}
         for folder, folders, files in os.walk(disk):
             for name in (*folders, *files):
                 path = os.path.join(folder, name)
                 inside = os.path.relpath(path, disk)
                 if not but.match(inside):
                     state = os.lstat(path)
-                    found[inside] = (
-                        state.st_size, state.st_uid, state.st_mode, state.st_mtime_ns, state.st_ctime_ns,
-                    )  # fmt: skip
+                    times = state.st_mtime_ns, state.st_ctime_ns
+                    found[inside] = (state.st_size, state.st_uid, state.st_mode, *times)
         return found
 
 
@@ -213,17 +213,16 @@ def tables(verdicts: list[Verdict], mended: list[Verdict]) -> str:
     refused = sum(each.good for each in verdicts)
     share = 100 * refused / max(len(verdicts), 1)
     slowest = max(each.seconds for each in verdicts)
-    lines = [
-        f"**{refused} of {len(verdicts)} kinds of faults ({share:.0f} %) were refused before the first "
-        f"change**, each with the code expected; apply left every file on the host's disk as it was. "
-        f"The slowest answer took {slowest:.1f} s.",
-        "",
-        "| fault | code | refused | apply | s |",
-        "|---|---|---|---|---|",
-    ]
+    summary = (
+        f"**{refused} of {len(verdicts)} kinds of faults ({share:.0f} %) were refused before the "
+        "first change**, each with the code expected; apply left every file on the host's disk as "
+        f"it was. The slowest answer took {slowest:.1f} s."
+    )
+    head = ("| fault | code | refused | apply | s |", "|---|---|---|---|---|")
+    lines = [summary, "", *head]
     lines += [
         f"| {each.fault.kind} | {each.fault.code} | {'yes' if each.good else '**no**'} "
-        f"| {each.apply or '–'} | {each.seconds:.1f} |"
+        f"| {each.apply or 'not tried'} | {each.seconds:.1f} |"
         for each in verdicts
     ]
     lines += [

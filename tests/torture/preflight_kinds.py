@@ -1,8 +1,9 @@
+# ruff: noqa: E501 - a script broken into lines would read worse
 """The kinds of faults for ``preflight_faults.py``: how each is injected and undone, in shell.
 
 The scripts run on the machine that has the lab. ``on '…'`` runs a command on the fault's host; $DISK
-is that host's root folder seen from outside, $SITE the site's folder, $CONTROL the control node's
-network namespace.
+is that host's root folder seen from outside, $NETNS its network namespace, $SITE the site's folder,
+$CONTROL the control node's network namespace.
 """
 
 from __future__ import annotations
@@ -52,12 +53,16 @@ def edited(kind: str, code: str, expression: str, site: str = "fresh", **more: o
     return Fault(kind, code, inject, undo, site=site, **more)  # type: ignore[arg-type]
 
 
-def background(unit: str, program: str) -> str:
-    """Return a script that runs a Python program on the host until its unit is stopped."""
-    return f"""on 'systemd-run -q --unit {unit} python3 -c "{program}"'; sleep 1"""
+def locker(path: str, how: str) -> str:
+    """Return a script that holds a lock on the host until the unit ``locker`` is stopped."""
+    return (
+        "cat > $DISK/root/hold.py <<'P'\n"
+        f"import fcntl, time\nf = open('{path}', 'a')\nfcntl.{how}(f, fcntl.LOCK_EX)\ntime.sleep(600)\nP\n"
+        "on 'systemd-run -q --unit locker python3 /root/hold.py'; sleep 1"
+    )
 
 
-HOLD = "import fcntl,time; f=open('{path}','a'); fcntl.{how}; time.sleep(600)"
+UNLOCK = "on 'systemctl stop locker; rm /root/hold.py'"
 BLOB = "B=$(cd $BASTIDE_HOME/store && ls -S sha256/*/* | head -1); F=$BASTIDE_HOME/store/$B; "
 MODEL = "M=$(ls $DISK/var/lib/bastide/models/*.gguf | head -1); "
 GENERATION = "G=$(readlink -f $DISK/opt/bastide/generations/*/ | head -1); "
@@ -68,7 +73,7 @@ BIND = "on 'mount --bind {path} {path} && mount -o remount,bind,{options} {path}
 DEB = (
     "on 'mkdir -p /root/deb/DEBIAN && cd /root && printf \"Package: {name}\\nVersion: {version}\\n"
     'Architecture: all\\nMaintainer: x <x@x>\\nDescription: x\\n" > deb/DEBIAN/control && {script}'
-    " dpkg-deb -q --build deb x.deb >/dev/null && (dpkg -i x.deb >/dev/null 2>&1 || true)'"
+    " dpkg-deb --build deb x.deb >/dev/null && (dpkg -i x.deb >/dev/null 2>&1 || true)'"
 )
 PURGE = "on 'rm -rf /root/deb /root/x.deb; dpkg --force-all --purge {name} >/dev/null 2>&1'"
 
@@ -258,17 +263,15 @@ PACKAGES = (
     Fault(
         "dpkg's lock held",
         "BAS-5146",
-        background(
-            "locker",
-            HOLD.format(path="/var/lib/dpkg/lock-frontend", how="lockf(f,fcntl.LOCK_EX)"),
-        ),
-        "on 'systemctl stop locker'",
+        locker("/var/lib/dpkg/lock-frontend", "lockf"),
+        UNLOCK,
     ),
     Fault(
         "needed package on hold, older",
         "BAS-5147",
-        DEB.format(name="haproxy", version="0.1", script="") + "; on 'apt-mark -q hold haproxy'",
-        "on 'apt-mark -q unhold haproxy'; " + PURGE.format(name="haproxy"),
+        DEB.format(name="haproxy", version="0.1", script="")
+        + "; on 'echo haproxy hold | dpkg --set-selections'",
+        PURGE.format(name="haproxy"),
     ),
     Fault(
         "apt pin forbids a needed package",
@@ -396,50 +399,69 @@ LEFTOVERS = (
     installed(
         "agent of another run at work",
         "BAS-5165",
-        "on 'mkdir -p /run/bastide'; "
-        + background(
-            "locker", HOLD.format(path="/run/bastide/agent.lock", how="flock(f,fcntl.LOCK_EX)")
-        ),
-        "on 'systemctl stop locker'",
+        "on 'mkdir -p /run/bastide'; " + locker("/run/bastide/agent.lock", "flock"),
+        UNLOCK,
     ),
 )
 
+FORWARD = """cat > $WORK/forward.py <<'P'
+import asyncio, sys
+async def pump(source, sink):
+    while part := await source.read(65536):
+        sink.write(part)
+        await sink.drain()
+    sink.close()
+async def serve(reader, writer):
+    there, back = await asyncio.open_connection(sys.argv[2], 22)
+    await asyncio.gather(pump(reader, back), pump(there, writer), return_exceptions=True)
+async def main():
+    async with await asyncio.start_server(serve, sys.argv[1], 2222) as server:
+        await server.serve_forever()
+asyncio.run(main())
+P
+ip netns exec $CONTROL setsid python3 $WORK/forward.py $NETWORK.1 $ADDRESS >/dev/null 2>&1 & echo $! > $WORK/pid; sleep 1
+cp $SITE/site.yaml $WORK/kept.yaml
+sed -n "s/.*,$ADDRESS /[$NETWORK.1]:2222 /p" $KNOWN_HOSTS > $WORK/kh
+sed -i -e "s,known_hosts:.*,known_hosts: $WORK/kh," -e "s/ $ADDRESS\\$/ $NETWORK.1/" -e 's/port: 22$/port: 2222/' $SITE/site.yaml
+"""
+
 NETWORK = (
     Fault(
-        "firewall between host and depot",
+        "packets from the host to the depot are lost",
         "BAS-5171",
-        'on \'nft add table inet t && nft "add chain inet t o { type filter hook output priority 0; }" '
-        "&& nft add rule inet t o tcp dport 8740 drop'",
-        "on 'nft delete table inet t'",
+        "ip -n $NETNS neigh replace $NETWORK.99 lladdr 02:00:00:00:00:99 dev host0 nud permanent; "
+        "ip -n $NETNS route add default via $NETWORK.99 dev host0 table 100; "
+        "ip -n $NETNS rule add ipproto tcp dport 8740 lookup 100",
+        "ip -n $NETNS rule del ipproto tcp dport 8740 lookup 100; "
+        "ip -n $NETNS route flush table 100; ip -n $NETNS neigh del $NETWORK.99 dev host0",
     ),
     Fault(
-        "firewall between gateway and LLM server",
+        "the host may not connect to the depot",
+        "BAS-5171",
+        "ip -n $NETNS rule add ipproto tcp dport 8740 prohibit",
+        "ip -n $NETNS rule del ipproto tcp dport 8740 prohibit",
+    ),
+    Fault(
+        "the gateway has no way to the LLM server",
         "BAS-5172",
-        'on \'nft add table inet t && nft "add chain inet t i { type filter hook input priority 0; }" '
-        "&& nft add rule inet t i tcp dport 8081 drop'",
-        "on 'nft delete table inet t'",
+        "ip -n $NETNS rule add ipproto tcp dport 8081 unreachable",
+        "ip -n $NETNS rule del ipproto tcp dport 8081 unreachable",
         site="two",
+        host="host1",
     ),
     Fault(
-        "address that is forwarded to the host",
+        "address that only leads to the host (forwarded)",
         "BAS-5169",
-        "MAC=$(on 'cat /sys/class/net/host0/address'); D=$(ip -n $CONTROL -o route get $ADDRESS | sed 's/.* dev \\([^ ]*\\).*/\\1/'); "
-        "ip -n $CONTROL neigh replace $NETWORK.66 lladdr $MAC dev $D nud permanent; "
-        'on \'nft add table ip t && nft "add chain ip t p { type nat hook prerouting priority -100; }" '
-        "&& nft add rule ip t p ip daddr '$NETWORK.66' dnat to '$ADDRESS; cp $SITE/site.yaml $WORK/kept.yaml; "
-        "sed s/^$ADDRESS/$NETWORK.66/ $KNOWN_HOSTS > $WORK/kh; "
-        "sed -i -e s,known_hosts:.*,'known_hosts: '$WORK/kh, -e s/$ADDRESS/$NETWORK.66/ $SITE/site.yaml",
-        "mv $WORK/kept.yaml $SITE/site.yaml; on 'nft delete table ip t'; "
-        "D=$(ip -n $CONTROL -o route get $ADDRESS | sed 's/.* dev \\([^ ]*\\).*/\\1/'); "
-        "ip -n $CONTROL neigh del $NETWORK.66 dev $D",
+        FORWARD,
+        "mv $WORK/kept.yaml $SITE/site.yaml; kill $(cat $WORK/pid)",
     ),
     Fault(
         "one machine under two addresses",
         "BAS-5127",
         "on 'ip address add '$NETWORK.67'/24 dev host0'; cp $SITE/site.yaml $WORK/kept.yaml; "
-        "A=$(sed -n 's/.*address: *\\([0-9.]*\\).*/\\1/p' $SITE/site.yaml | grep -v '\\.1$' | grep -v $ADDRESS | head -1); "
-        "sed s/^$ADDRESS/$NETWORK.67/ $KNOWN_HOSTS > $WORK/kh; cat $KNOWN_HOSTS >> $WORK/kh; "
-        "sed -i -e s,known_hosts:.*,'known_hosts: '$WORK/kh, -e \"s/$A\\$/$NETWORK.67/\" $SITE/site.yaml",
+        "sed s/,$ADDRESS/,$NETWORK.67/ $KNOWN_HOSTS > $WORK/kh; cat $KNOWN_HOSTS >> $WORK/kh; "
+        'sed -i -e "s,known_hosts:.*,known_hosts: $WORK/kh," -e "s/ $NETWORK.11\\$/ $NETWORK.67/" $SITE/site.yaml; '
+        "grep -q $NETWORK.67 $SITE/site.yaml",
         "mv $WORK/kept.yaml $SITE/site.yaml; on 'ip address del '$NETWORK.67'/24 dev host0'",
         site="two",
     ),
@@ -471,9 +493,8 @@ CONTROL = (
     Fault("site CA's file damaged", "BAS-5177", "cp $SITE/ca.pem $WORK/ca; echo x > $SITE/ca.pem",
           "mv $WORK/ca $SITE/ca.pem"),
     Fault("site CA ended", "BAS-5178",
-          "cp $SITE/ca.pem $WORK/ca; openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=old "
-          "-keyout /dev/null -days 1 -out $SITE/ca.pem 2>/dev/null; "
-          "python - $SITE/ca.pem <<'P'\n"
+          "cp $SITE/ca.pem $WORK/ca; "
+        "python - $SITE/ca.pem <<'P'\n"
           "import sys\nfrom datetime import UTC, datetime\nfrom pathlib import Path\nfrom bastide.site.pki import make_authority\n"
           "Path(sys.argv[1]).write_text(make_authority('old', datetime(2010, 1, 1, tzinfo=UTC)).certificate_pem)\nP",
           "mv $WORK/ca $SITE/ca.pem"),

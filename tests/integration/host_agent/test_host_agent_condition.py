@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bastide_host.condition import condition
@@ -45,7 +46,7 @@ def write(paths: Paths, name: str, text: str = "") -> Path:
 
 
 def test_this_machines_condition_is_what_the_schema_says() -> None:
-    asked = {"address": "127.0.0.1", "depot": None, "peers": []}
+    asked: dict[str, Any] = {"address": "127.0.0.1", "depot": None, "peers": []}
     found = HostCondition.model_validate(json.loads(json.dumps(condition(Paths(), asked))))
     assert found.has_address is True
     assert found.tls_fault == ""
@@ -190,11 +191,11 @@ def test_the_way_to_the_depot_and_to_peers() -> None:
     with Listener("127.0.0.1", port) as listener:
         peers = [["127.0.0.1", 1], ["127.0.0.1", port]]
         asked = {"address": "192.0.2.1", "depot": ["127.0.0.1", port], "peers": peers}
-        found = network_state(Paths(), asked)
+        found = network_state(asked)
     assert found["depot_greeting"] == listener.greeting
     assert found["has_address"] is False
     assert set(found["peers"].values()) == {""}
-    closed = network_state(Paths(), {"depot": ["127.0.0.1", port]})
+    closed = network_state({"depot": ["127.0.0.1", port]})
     assert closed["depot_greeting"].startswith("!")
     assert not Listener("192.0.2.1", port).address_is_here
 

@@ -31,5 +31,5 @@ def condition(paths: Paths, asked: JsonObject) -> JsonObject:
         **package_state(paths),
         **unit_state(paths),
         **own_state(paths),
-        **network_state(paths, asked),
+        **network_state(asked),
     }

@@ -9,18 +9,18 @@ import socket
 import struct
 from concurrent.futures import ThreadPoolExecutor
 
-from bastide_host.host import JsonObject, Paths, text_of
+from bastide_host.host import JsonObject
 
 SECONDS = 3.0  # a host of the same site answers in milliseconds, or never
 _GET_ADDRESS = 0x8915  # SIOCGIFADDR
+_GET_MTU = 0x8921  # SIOCGIFMTU
 _LIMIT = 64
 
 
-def network_state(paths: Paths, asked: JsonObject) -> JsonObject:
+def network_state(asked: JsonObject) -> JsonObject:
     """Return whether the host has its address, and what it reaches.
 
     Args:
-        paths: The host's paths.
         asked: ``address``, ``depot`` and ``peers``, as for ``condition``.
     """
     address = str(asked.get("address", ""))
@@ -30,7 +30,7 @@ def network_state(paths: Paths, asked: JsonObject) -> JsonObject:
         found = {f"{peer[0]} port {peer[1]}": how for peer, how in peers}
     return {
         "has_address": _has(address) if address else None,
-        "mtu": _mtu(paths, address),
+        "mtu": _mtu(address),
         "depot_greeting": depot.result(),
         "peers": found,
     }
@@ -47,15 +47,15 @@ def _has(address: str) -> bool:
     return True
 
 
-def _mtu(paths: Paths, address: str) -> int | None:
+def _mtu(address: str) -> int | None:
     """Return the MTU of the interface that has an IPv4 address."""
     for _, name in socket.if_nameindex():
         with contextlib.suppress(OSError), socket.socket(socket.AF_INET) as probe:
             request = struct.pack("256s", name.encode()[:15])
             reply = fcntl.ioctl(probe, _GET_ADDRESS, request)
             if socket.inet_ntoa(reply[20:24]) == address:
-                text = text_of(paths.at(f"/sys/class/net/{name}/mtu")).strip()
-                return int(text) if text.isdigit() else None
+                reply = fcntl.ioctl(probe, _GET_MTU, request)
+                return int(struct.unpack("16si236x", reply)[1])
     return None
 
 
