@@ -87,6 +87,10 @@ class Home:
         """Lab hosts' root file systems, keys and state."""
         return self.root / "lab"
 
+    def rehearsal(self, name: str) -> RehearsalFolder:
+        """Return the folder of the rehearsal in the lab ``name``."""
+        return RehearsalFolder(self.root / "rehearsals" / name)
+
     @property
     def publisher(self) -> Path:
         """The trust folder of those who sign bundles: keys, TUF metadata, drafts."""
@@ -173,6 +177,38 @@ class SiteFolder:
     def evaluations(self) -> Path:
         """How generations answered golden questions, one file a host, generation and suite."""
         return self.root / "evaluations"
+
+
+@dataclass(frozen=True)
+class RehearsalFolder:
+    """One rehearsal's own home and site; removed with its lab."""
+
+    root: Path
+
+    @property
+    def lock(self) -> Path:
+        """The lock that one rehearsal of this name holds; beside the folder, which goes."""
+        return self.root.with_name(f"{self.root.name}.lock")
+
+    @property
+    def home(self) -> Home:
+        """A home of its own, so that neither ledger nor vault of the operator sees the lab."""
+        return Home(self.root / "home")
+
+    @property
+    def site(self) -> SiteFolder:
+        """The site as it stands in the lab."""
+        return SiteFolder(self.root / "site")
+
+    @property
+    def password(self) -> Path:
+        """The vault password of the lab's site."""
+        return self.root / "vault-password"
+
+    @property
+    def samples(self) -> Path:
+        """Every request of the client that keeps asking, and its answer, one JSON object a line."""
+        return self.root / "samples.jsonl"
 
 
 # Of this machine, not of a home: a lab's namespaces and processes are this machine's, too.

@@ -9,13 +9,14 @@ import click
 from pydantic import ValidationError
 from rich.console import Console
 
-from bastide.cli.context import SiteContext, load_context, site_option
+from bastide.cli.context import load_context, site_option
 from bastide.cli.gates import SiteKeeper
 from bastide.cli.live import Watcher, watching
 from bastide.cli.output import reports, stderr, stdout
 from bastide.cli.plan_view import print_plan
 from bastide.cli.recording import recorded
 from bastide.errors import ConfigError
+from bastide.layout import SiteFolder
 from bastide.progress import human_bytes
 from bastide.run.apply import apply
 from bastide.run.session import Order
@@ -98,7 +99,7 @@ def command(plan_file: Path | None, site_dir: Path, *, yes: bool, replan: bool) 
     passed, rolled back; 8 the way back failed, a person is needed; 9 another run holds the site.
     """  # noqa: D301 - click wants the real character
     context = load_context(site_dir)
-    plan = _read_plan(context, plan_file, replan=replan)
+    plan = read_plan(context.folder, plan_file, replan=replan)
     if plan is None and not yes:
         require_somebody()
     with watching(context.bundle.root.release) as watcher:
@@ -113,8 +114,18 @@ def command(plan_file: Path | None, site_dir: Path, *, yes: bool, replan: bool) 
         return apply(order, watcher)
 
 
-def _read_plan(context: SiteContext, given: Path | None, *, replan: bool) -> Plan | None:
-    path = given or context.folder.plan
+def read_plan(folder: SiteFolder, given: Path | None, *, replan: bool) -> Plan | None:
+    """Return the plan in ``given``, else in the site's folder; None if there is none to follow.
+
+    Args:
+        folder: The site's folder.
+        given: The file that the operator named; None if none was named.
+        replan: Whether the site's own plan file is to be ignored.
+
+    Raises:
+        ConfigError: It cannot be read, or is no plan of this version.
+    """
+    path = given or folder.plan
     if replan or (given is None and not path.exists()):
         return None
     try:

@@ -19,6 +19,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "keys": ("bastide.cli.keys", "Show the site's API keys."),
     "preflight": ("bastide.cli.preflight", "Check that hosts are fit; changes nothing."),
     "plan": ("bastide.cli.plan", "Show what would change on which host; write a plan file."),
+    "rehearse": ("bastide.cli.rehearse", "Try the plan in a lab; say what it will do."),
     "apply": ("bastide.cli.apply", "Carry out a plan on the hosts."),
     "rollback": ("bastide.cli.rollback", "Bring every host back to what it ran before."),
     "verify": ("bastide.cli.verify", "Prove that the site works; write a report."),

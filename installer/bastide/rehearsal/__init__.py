@@ -1,0 +1,1 @@
+"""Rehearsal: the site's plan on lab hosts, before it touches production."""
