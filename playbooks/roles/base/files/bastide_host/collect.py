@@ -44,6 +44,17 @@ def collect(paths: Paths, numbers: Iterable[int]) -> list[str]:
     return removed
 
 
+def sweep(paths: Paths) -> list[str]:
+    """Remove what a killed agent left of snapshots that it was taking or dropping.
+
+    Only when no transition is open: nobody works on a snapshot then.
+    """
+    halves = [p for p in paths.snapshots.glob("*") if not (p / "snapshot.json").exists()]
+    for half in halves:
+        data.drop_snapshot(paths, half.name)
+    return [str(half) for half in halves]
+
+
 def _unused_blobs(paths: Paths) -> list[str]:
     """Remove models and artifacts that no generation on this host is made of."""
     used: set[str] = set()

@@ -54,6 +54,8 @@ def _generation(paths: Paths, description: JsonObject) -> Iterator[str]:
         yield f"{changed[0]} differs from what the generation was built with"
     if transition_of(paths):
         yield "a switch of generations is under way"
+    elif paths.fence.exists():
+        yield "writes to the vector DB are refused, and no switch is under way"
     good = (read_json(paths.good) or {}).get("good", [])
     if not good or good[-1].get("content") != description["digest"]:
         yield f"generation {number} is not marked good"

@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 
 from bastide_host import data
-from bastide_host.collect import collect
+from bastide_host.collect import collect, sweep
 from bastide_host.facts import current_number, transition_of, unit_states
 from bastide_host.fence import now
 from bastide_host.host import (
@@ -154,7 +154,8 @@ def revert_end(paths: Paths) -> JsonObject:
     """
     found = transition_of(paths)
     if not found:
-        return {"changed": False}
+        closed, swept = _close(paths), sweep(paths)
+        return {"changed": closed or bool(swept)}
     stamp = data.find_snapshot(paths, found["snapshot"]) if found["snapshot"] else None
     if stamp and (differences := data.check_data(paths, stamp)):
         raise AgentError(
@@ -166,6 +167,7 @@ def revert_end(paths: Paths) -> JsonObject:
     _close(paths)
     if stamp:
         data.drop_snapshot(paths, found["snapshot"])
+    sweep(paths)
     return {"changed": True, "generation": found["before"]}
 
 
@@ -181,9 +183,9 @@ def promote(paths: Paths, description: JsonObject) -> JsonObject:
     marked = _mark_good(paths, number, description)
     if found and found["restore"]:
         data.set_aside(paths, found["restore"])
-    _close(paths)
-    removed = collect(paths, description.get("collect", ()))
-    return {"changed": bool(found or marked or removed), "removed": removed}
+    closed = _close(paths)
+    removed = collect(paths, description.get("collect", ())) + sweep(paths)
+    return {"changed": bool(closed or marked or removed), "removed": removed}
 
 
 def _mark_good(paths: Paths, number: int, description: JsonObject) -> bool:
@@ -198,11 +200,19 @@ def _mark_good(paths: Paths, number: int, description: JsonObject) -> bool:
     return True
 
 
-def _close(paths: Paths) -> None:
-    data.lift_fence(paths)
-    if paths.transition.exists():
+def _close(paths: Paths) -> bool:
+    """Let writes in again, the transition being over; return whether anything was open.
+
+    In this order: what is written while a transition is open could be taken back with it. A fence
+    that a kill in between leaves is lifted by the next apply: ``settled`` looks for it.
+    """
+    opened = paths.transition.exists()
+    if opened:
         paths.transition.unlink()
         fsync_directory(paths.state)
+    fenced = paths.fence.exists()
+    data.lift_fence(paths)
+    return opened or fenced
 
 
 def keep_evidence(paths: Paths, found: JsonObject) -> None:
