@@ -1,7 +1,7 @@
 """Fills a collection through the gateway, and tells by one digest what all its points are.
 
-    python tests/load/load_data.py --url URL --key-file KEY --ca ca.pem --fill 2000
-    python tests/load/load_data.py --url URL --key-file KEY --ca ca.pem --digest
+python tests/load/load_data.py --url URL --key-file KEY --ca ca.pem --fill 2000
+python tests/load/load_data.py --url URL --key-file KEY --ca ca.pem --digest
 """
 
 from __future__ import annotations

@@ -137,7 +137,7 @@ class Agent:
         if child == 0:
             code = 99
             try:
-                sys.stdout = said.open("w")  # noqa: SIM115 - the fork ends at once
+                sys.stdout = said.open("w")
                 counter = _Counter(root, kill_at)
                 sys.addaudithook(counter)
                 code = self._main([command, f"--root={root}", f"--stage={told_file}"])
