@@ -55,9 +55,9 @@ def test_this_machines_condition_is_what_the_schema_says() -> None:
 
 
 def test_the_checks_know_the_modes_that_the_agent_gives() -> None:
-    from bastide_host.prepare import _FOLDERS  # noqa: PLC0415
+    from bastide_host.prepare import FOLDERS  # noqa: PLC0415
 
-    assert dict(_FOLDERS) == MODES
+    assert dict(FOLDERS) == MODES
 
 
 def test_places_are_named_for_what_they_are(paths: Paths) -> None:

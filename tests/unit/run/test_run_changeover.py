@@ -12,7 +12,8 @@ from bastide.plan.planner import make_plan
 from bastide.plan.resume import Move
 from bastide.run.changeover import ChangeOver, Ending
 from bastide.run.gates import GateResult
-from bastide.run.runner import Finished, Outcome
+from bastide.run.events import Finished
+from bastide.run.runner import Outcome
 from bastide.schema.plan import Plan
 from bastide.schema.release import Gate
 from bastide.schema.site import Group

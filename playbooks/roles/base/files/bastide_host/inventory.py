@@ -58,7 +58,7 @@ def _names(paths: Paths, table: str) -> JsonObject:
 
 def _owners(paths: Paths) -> dict[str, str]:
     """Return which OS package each path belongs to, as dpkg has it listed."""
-    found = {}
+    found: dict[str, str] = {}
     for listed in sorted(paths.at("/var/lib/dpkg/info").glob("*.list")):
         package = listed.name[: -len(".list")].split(":")[0]
         for line in text_of(listed).splitlines():
