@@ -11,8 +11,8 @@ import pytest
 from bastide.plan.planner import make_plan
 from bastide.plan.resume import Move
 from bastide.run.changeover import ChangeOver, Ending
-from bastide.run.gates import GateResult
 from bastide.run.events import Finished
+from bastide.run.gates import GateResult
 from bastide.run.runner import Outcome
 from bastide.schema.plan import Plan
 from bastide.schema.release import Gate
