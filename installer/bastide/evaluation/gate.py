@@ -71,6 +71,14 @@ def decide(
     return GateVerdict(passed=all(each.ok for each in findings), findings=findings)
 
 
+def in_one_sentence(verdict: GateVerdict) -> str:
+    """Return what speaks against a generation, or else how it did, with each measure's name."""
+    if verdict.failed:
+        return "; ".join(f"{LABELS[each.measure]}: {each.words}" for each in verdict.failed)
+    known = [each for each in verdict.findings if each.new is not None]
+    return ", ".join(f"{LABELS[each.measure]} {shown(each.measure, each.new)}" for each in known)
+
+
 @dataclass(frozen=True)
 class _Case:
     gate: EvaluationGate

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bastide.errors import VerifyError
-from bastide.evaluation.gate import OF_EMBEDDINGS, changes, decide
+from bastide.evaluation.gate import OF_EMBEDDINGS, changes, decide, in_one_sentence
 from bastide.schema.release import EvaluationFloors, EvaluationGate, EvaluationTolerance
 from bastide.schema.scores import (
     GateVerdict,
@@ -133,6 +133,12 @@ def test_what_could_be_measured_before_must_still_be() -> None:
 def test_other_questions_or_hosts_are_not_compared(other: dict[str, str]) -> None:
     with pytest.raises(VerifyError, match="cannot be compared"):
         decide(gate(), scores(), scores(**other))
+
+
+def test_a_verdict_in_one_sentence_names_its_measures() -> None:
+    assert in_one_sentence(decide(gate(), scores(), None)).startswith("good answers 80%, right")
+    failed = decide(gate({"hit_rate": 0.95}), scores(), None)
+    assert in_one_sentence(failed) == "passages found: 90%, at least 95% is asked for"
 
 
 # --- properties --------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 
 from bastide import resources
 from bastide.errors import ConfigError
-from bastide.evaluation.run import prompt
+from bastide.evaluation.prompts import prompt
 from bastide.evaluation.suites import find_suite, load_suite
 
 SHIPPED = resources.catalogue() / "suites"
