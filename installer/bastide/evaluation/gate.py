@@ -110,8 +110,8 @@ class _Case:
             before = before.low
         if before is None:
             return None
-        if self.measure == _LESS_IS_BETTER:
-            return float(before) * (1 + self.tolerance)
+        if self.measure == _LESS_IS_BETTER:  # half as fast is twice as long
+            return float(before) / (1 - self.tolerance) if self.tolerance < 1 else None
         if self.measure in OF_SPEED:
             return float(before) * (1 - self.tolerance)
         return max(0.0, float(before) - self.tolerance)

@@ -92,7 +92,7 @@ def test_a_floor_must_be_reached(measure: Measure, good: object, bad: object) ->
         ("hit_rate", "hit_rate", 0.8, 0.7, 0.69),
         ("mean_reciprocal_rank", "mean_reciprocal_rank", 0.8, 0.7, 0.69),
         ("tokens_per_second", "speed", 40.0, 36.0, 35.9),
-        ("first_token_seconds", "speed", 1.0, 1.1, 1.11),
+        ("first_token_seconds", "speed", 0.9, 1.0, 1.01),
     ],
 )
 def test_no_measure_may_lose_more_than_its_tolerance(
@@ -104,6 +104,11 @@ def test_no_measure_may_lose_more_than_its_tolerance(
     verdict = decide(limits, scores(**{measure: bad}), before)
     assert [each.measure for each in verdict.failed] == [measure]
     assert "before" in verdict.failed[0].words
+
+
+def test_a_tolerance_of_one_asks_for_no_speed() -> None:
+    limits = gate(speed=1.0)
+    assert decide(limits, scores(tokens_per_second=0.1, first_token_seconds=1e3), scores()).passed
 
 
 def test_an_answer_on_the_edge_is_held_against_neither_side() -> None:
