@@ -12,6 +12,7 @@ from bastide import __version__
 from bastide.cli.context import SiteContext
 from bastide.cli.evaluate import EvaluationResult, golden_questions, write_report
 from bastide.errors import BastideError
+from bastide.evaluation.gate import in_one_sentence
 from bastide.progress import SilentProgress
 from bastide.render.report import html
 from bastide.run.ask import Line, ask
@@ -71,10 +72,8 @@ class SiteKeeper:
         old = self._old.get(host)
         made = f"Made by bastide {__version__} in an apply, on {datetime.now(UTC):%Y-%m-%d %H:%M}."
         write_report(EvaluationResult(gated.verdict, gated.scores, old, gated.looks, page), made)
-        failed = gated.verdict.failed
-        told = failed or gated.verdict.findings
-        words = "; ".join(each.words for each in told)
-        return _result(Gate.EVALUATION, started, words, passed=not failed, host=host, report=page)
+        words, passed = in_one_sentence(gated.verdict), gated.verdict.passed
+        return _result(Gate.EVALUATION, started, words, passed=passed, host=host, report=page)
 
     def verify(self, pass_: str) -> GateResult:
         """Prove the whole site with the verification suite; ``pass_`` lets it write vectors."""

@@ -71,6 +71,14 @@ def decide(
     return GateVerdict(passed=all(each.ok for each in findings), findings=findings)
 
 
+def in_one_sentence(verdict: GateVerdict) -> str:
+    """Return what speaks against a generation, or else how it did, with each measure's name."""
+    if verdict.failed:
+        return "; ".join(f"{LABELS[each.measure]}: {each.words}" for each in verdict.failed)
+    known = [each for each in verdict.findings if each.new is not None]
+    return ", ".join(f"{LABELS[each.measure]} {shown(each.measure, each.new)}" for each in known)
+
+
 @dataclass(frozen=True)
 class _Case:
     gate: EvaluationGate
@@ -102,8 +110,8 @@ class _Case:
             before = before.low
         if before is None:
             return None
-        if self.measure == _LESS_IS_BETTER:
-            return float(before) * (1 + self.tolerance)
+        if self.measure == _LESS_IS_BETTER:  # half as fast is twice as long
+            return float(before) / (1 - self.tolerance) if self.tolerance < 1 else None
         if self.measure in OF_SPEED:
             return float(before) * (1 - self.tolerance)
         return max(0.0, float(before) - self.tolerance)

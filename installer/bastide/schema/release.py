@@ -152,7 +152,8 @@ class EvaluationTolerance(Value):
     hit_rate: Share = Field(default=0.0, description="Loss in hit rate.")
     mean_reciprocal_rank: Share = Field(default=0.05, description="Loss in mean reciprocal rank.")
     speed: Share = Field(
-        default=0.5, description="Loss in tokens/s, and growth of the first token's wait."
+        default=0.5,
+        description="Loss in pace, of tokens and to the first one: 0.5 lets both be half as fast.",
     )
 
 

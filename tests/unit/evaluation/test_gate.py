@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bastide.errors import VerifyError
-from bastide.evaluation.gate import OF_EMBEDDINGS, changes, decide
+from bastide.evaluation.gate import OF_EMBEDDINGS, changes, decide, in_one_sentence
 from bastide.schema.release import EvaluationFloors, EvaluationGate, EvaluationTolerance
 from bastide.schema.scores import (
     GateVerdict,
@@ -92,7 +92,7 @@ def test_a_floor_must_be_reached(measure: Measure, good: object, bad: object) ->
         ("hit_rate", "hit_rate", 0.8, 0.7, 0.69),
         ("mean_reciprocal_rank", "mean_reciprocal_rank", 0.8, 0.7, 0.69),
         ("tokens_per_second", "speed", 40.0, 36.0, 35.9),
-        ("first_token_seconds", "speed", 1.0, 1.1, 1.11),
+        ("first_token_seconds", "speed", 0.9, 1.0, 1.01),
     ],
 )
 def test_no_measure_may_lose_more_than_its_tolerance(
@@ -104,6 +104,11 @@ def test_no_measure_may_lose_more_than_its_tolerance(
     verdict = decide(limits, scores(**{measure: bad}), before)
     assert [each.measure for each in verdict.failed] == [measure]
     assert "before" in verdict.failed[0].words
+
+
+def test_a_tolerance_of_one_asks_for_no_speed() -> None:
+    limits = gate(speed=1.0)
+    assert decide(limits, scores(tokens_per_second=0.1, first_token_seconds=1e3), scores()).passed
 
 
 def test_an_answer_on_the_edge_is_held_against_neither_side() -> None:
@@ -133,6 +138,12 @@ def test_what_could_be_measured_before_must_still_be() -> None:
 def test_other_questions_or_hosts_are_not_compared(other: dict[str, str]) -> None:
     with pytest.raises(VerifyError, match="cannot be compared"):
         decide(gate(), scores(), scores(**other))
+
+
+def test_a_verdict_in_one_sentence_names_its_measures() -> None:
+    assert in_one_sentence(decide(gate(), scores(), None)).startswith("good answers 80%, right")
+    failed = decide(gate({"hit_rate": 0.95}), scores(), None)
+    assert in_one_sentence(failed) == "passages found: 90%, at least 95% is asked for"
 
 
 # --- properties --------------------------------------------------------------------------------
