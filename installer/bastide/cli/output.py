@@ -57,8 +57,9 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - JSON values are of any type
         return value.model_dump(mode="json")
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-        # A result's own error stands in the envelope already, with its code and hint.
-        return {k: _plain(v) for k, v in fields.items() if not isinstance(v, BaseException)}
+        # A result's own error stands in the envelope already, with its code and hint;
+        # nor is the class of one a value.
+        return {k: _plain(v) for k, v in fields.items() if not isinstance(v, BaseException | type)}
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

@@ -78,7 +78,9 @@ class Control:
             stream(control_argv(self.lab, argv), take, env=self._environment)
         except ProcessError as error:
             if not lines:
-                return Answer(command, {}, Failure(code=error.code, message=str(error)))
+                last = str(error).splitlines()[-1]
+                lost = f"`{command}` broke down with exit code {error.returncode}: {last}"
+                return Answer(command, {}, Failure(code=error.code, message=lost))
         return read_answer(command, "\n".join(lines))
 
     def ask(self, task: str, order: Mapping[str, Any]) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def strike(home: Home, name: str, progress: Progress) -> None:
 
 def ssh_of(home: Home, name: str) -> Ssh:
     """Return the way into the hosts of the lab ``name``."""
-    folder = LabFolder(home.lab / name)
+    folder = LabFolder((home.lab / name).absolute())
     return Ssh(
         user="root", private_key=str(folder.private_key), known_hosts=str(folder.known_hosts)
     )

@@ -88,7 +88,7 @@ class Steps:
             points = int(self.control.ask("fill", self.client)["points"])
         except BastideError as error:
             return self._failed("load", title, begin, error), 0
-        words = f"{points} points in {len(self.client['collections'])} collections"
+        words = f"{points} points in {', '.join(self.client['collections'])}"
         took = time.monotonic() - begin
         return RehearsedStep(name="load", title=title, good=True, seconds=took, words=words), points
 

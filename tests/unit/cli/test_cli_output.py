@@ -11,7 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from bastide.cli.output import reports
+from bastide.cli.output import envelope, reports
 from bastide.errors import BastideError, PreflightError, Problem
 from bastide.progress import human_bytes
 
@@ -46,6 +46,15 @@ def test_a_result_is_shown_to_a_person_or_put_into_the_envelope() -> None:
         "result": {"where": "/x", "error": None},
         "error": None,
     }
+
+
+def test_a_class_within_a_result_is_no_value_of_the_envelope() -> None:
+    @dataclass(frozen=True)
+    class Failure:
+        what: str
+        error: type[BastideError]
+
+    assert envelope("try", Failure("it", PreflightError), None)["result"] == {"what": "it"}
 
 
 @pytest.mark.parametrize("answer", [FAILURE, Answer(Path("/x"), FAILURE)])
