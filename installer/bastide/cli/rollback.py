@@ -28,6 +28,7 @@ from bastide.run.apply import apply
 from bastide.run.changeover import Ending
 from bastide.run.earlier import EarlierRun, choose, good_runs, site_of, trees_of
 from bastide.run.facts import gather
+from bastide.run.journal import UNDO, begun_rollback
 from bastide.run.session import Order
 from bastide.run.summary import ApplyResult
 from bastide.run.wanted import Wanted
@@ -71,6 +72,13 @@ class RollbackResult:
 def _view(result: RollbackResult) -> None:
     apply_command.show(result.apply)
     console = stdout()
+    if result.undone and result.apply.ending is Ending.KEPT:
+        console.print(
+            "the switch that was cut off had passed its gates, so it is finished: `bastide "
+            "rollback` goes back now",
+            markup=False,
+        )
+        return
     if result.undone:
         console.print("the switch that was cut off is undone", markup=False)
         return
@@ -98,7 +106,8 @@ def command(site_dir: Path, wanted: str | None, *, keep_data: bool, yes: bool) -
     taken when that generation was left; what was written since is kept aside on the host, and the
     plan says so before you agree. --keep-data leaves it.
 
-    If a run was cut off in the middle of its switch, a rollback without --to undoes that switch.
+    If an apply was cut off in the middle of its switch, a rollback without --to undoes that switch;
+    if a rollback was cut off, it goes on.
 
     \b
     Exit codes: 0 every host runs the earlier generation and is healthy; 5 nothing was changed;
@@ -111,13 +120,17 @@ def command(site_dir: Path, wanted: str | None, *, keep_data: bool, yes: bool) -
         apply_command.require_somebody()
     facts = gather(present, folder, SilentProgress())
     home = Home.default()
-    if wanted is None and any(found.transition for found in facts.hosts.values()):
-        return _undo(site_dir)
+    if wanted is None:
+        opened = {each.transition.run for each in facts.hosts.values() if each.transition}
+        begun = begun_rollback(folder, opened)
+        if begun == UNDO or (opened and not begun):
+            return _undo(site_dir)
+        wanted = begun or None  # a rollback that was cut off goes on, and no step further
     run = choose(good_runs(folder), facts, wanted)
     with watching(run.plan.release) as watcher:
         approve = (lambda _: True) if yes else (lambda fresh: apply_command.ask(fresh, watcher))
         back = _wanted(run, present, Store(home.store), keep_data=keep_data)
-        order = Order(folder, home, back, None, approve)
+        order = Order(folder, home, back, None, approve, back_to=run.folder.id)
         return RollbackResult(run.folder.id, apply(order, watcher))
 
 

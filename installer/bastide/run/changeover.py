@@ -20,6 +20,7 @@ INSTALL, STAGE, SWITCH = "install.yml", "stage.yml", "switch.yml"
 ROTATE_IN, PROMOTE, REVERT = "rotate_in.yml", "promote.yml", "revert.yml"
 GATES_PHASE = "(5/6) GATES: prove the new generations before they are kept"
 CLOSED_STEP = "Data is as before, writes are let in"  # a host's last step of a revert
+MARKED_STEP = "Generation is marked good"  # from its first one on there is no way back
 
 
 class Ending(StrEnum):
@@ -86,6 +87,7 @@ class ChangeOver:
         self._pass = pass_
         self._gates: list[GateResult] = []
         self._closed: set[str] = set()
+        self._marking = False
 
     def go(self, move: Move) -> Ended:
         """Carry the plan out, or finish what an earlier run left open."""
@@ -108,6 +110,8 @@ class ChangeOver:
 
     def take(self, event: Event) -> None:
         """See an event of a playbook under way."""
+        if isinstance(event, StepEnded) and event.step == MARKED_STEP:
+            self._marking = True
         if isinstance(event, StepEnded) and event.step == CLOSED_STEP:
             self._closed |= {event.host} if event.status is Status.CHANGED else set()
 
@@ -116,6 +120,8 @@ class ChangeOver:
         outcome = self._play(INSTALL, self._hosts())
         if outcome.succeeded:
             return self._ended(outcome, Ending.KEPT)
+        if self._marking:  # some hosts may have closed their transition: only forward is left
+            return self._ended(outcome, Ending.OPEN)
         return self._undo(outcome)
 
     def _ending_of_failed_stage(self, move: Move) -> Ending:

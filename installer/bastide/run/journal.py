@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from bastide.host.files import fsync_directory
 from bastide.layout import RunFolder, SiteFolder
 
 RUN = "run"  # the name of the entry that spans the whole run
+UNDO = "undo"  # in it: the run goes back to where the one before had begun
 
 DONE = "done"
 FAILED = "failed"
@@ -122,6 +123,24 @@ def last_unfinished(folder: SiteFolder) -> Unfinished | None:
     for run in _newest_first(folder):
         return unfinished(read_journal(run.journal), run.id)
     return None
+
+
+def begun_rollback(folder: SiteFolder, runs: Iterable[str]) -> str:
+    """Return where a rollback was going that did not come to its end; empty if there is none.
+
+    Args:
+        folder: The site's folder.
+        runs: Runs whose transitions are open on hosts.
+
+    Returns:
+        An earlier run's id, or ``UNDO``.
+    """
+    killed = last_unfinished(folder)
+    for run in sorted({*runs, *([killed.run] if killed else [])}, reverse=True):
+        for entry in read_journal(RunFolder(folder.runs / run).journal):
+            if entry.get("phase") == RUN and entry.get("back_to"):
+                return str(entry["back_to"])
+    return ""
 
 
 def _newest_first(folder: SiteFolder) -> Iterator[RunFolder]:

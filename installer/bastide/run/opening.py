@@ -35,7 +35,8 @@ def open_session(order: Order, observer: RunObserver) -> Iterator[Session]:
         cancellable() as cancelled,
     ):
         session = Session(order, folder, journal, follower, sockets, cancelled)
-        journal.intend(journals.RUN, release=order.wanted.release)
+        back_to = journals.UNDO if order.undo else order.back_to
+        journal.intend(journals.RUN, release=order.wanted.release, back_to=back_to)
         session.tell(_tell_of(killed) if killed else "")
         try:
             yield session

@@ -65,6 +65,7 @@ class Order:
         approve: Shows a plan and returns whether to go on.
         keeper: Who looks at the gates.
         undo: Do nothing but bring hosts with an open transition back.
+        back_to: The earlier run that this one goes back to; empty if it goes forward.
     """
 
     folder: SiteFolder
@@ -74,6 +75,7 @@ class Order:
     approve: Approve = lambda plan: False  # noqa: ARG005 - nobody there to ask
     keeper: GateKeeper = field(default_factory=NoKeeper)
     undo: bool = False
+    back_to: str = ""
 
 
 class Session:
@@ -158,10 +160,8 @@ class Session:
         return inputs
 
     def _next_move(self, facts: SiteFacts, plan: Plan) -> Move:
-        if self.order.undo:
-            return Move.REVERT
         wanted = {host.host: host.generation_digest for host in plan.hosts}
-        return next_move(facts.hosts, wanted)
+        return next_move(facts.hosts, wanted, undo=self.order.undo)
 
     def everything_is_done(self, inputs: PlanInputs) -> Ended | None:
         """Return the end if there is nothing to do, and every host says so itself.

@@ -120,19 +120,44 @@ def test_the_last_good_generation_is_never_collected(
     assert gone <= built
 
 
-def moves(**hosts: HostFacts) -> Move:
-    return next_move(hosts, dict.fromkeys(hosts, WANTED))
+def moves(*, undo: bool = False, **hosts: HostFacts) -> Move:
+    return next_move(hosts, dict.fromkeys(hosts, WANTED), undo=undo)
+
+
+def new(**changes: Any) -> HostFacts:
+    return live(2, generation_digest=WANTED, **changes)
 
 
 def test_what_a_cut_off_run_left_is_finished_in_one_way_for_all_hosts() -> None:
-    done = live(2, good=(good(1), good(2, WANTED, "r2")))
-    half, not_yet = live(2, transition=opened()), live(1, good=(good(1),))
+    done = new(good=(good(1), good(2, WANTED, "r2")))
+    half, not_yet = new(transition=opened()), live(1, good=(good(1),))
     assert moves(host1=not_yet, host2=not_yet) is Move.FRESH
     assert moves(host1=half, host2=not_yet) is Move.FORWARD
     assert moves(host1=half, host2=done) is Move.PROMOTE
     back = live(1, transition=opened(reverting=True))
     assert moves(host1=half, host2=back) is Move.REVERT
     assert moves(host1=back, host2=not_yet) is Move.REVERT
+
+
+def test_a_host_that_is_marked_good_has_no_way_back() -> None:
+    done, half = new(good=(good(2, WANTED, "r2"),)), new(transition=opened())
+    behind = live(1, transition=opened())
+    assert moves(host1=half, host2=done, undo=True) is Move.PROMOTE
+    assert moves(host1=behind, host2=done) is Move.FORWARD, "not all of them are switched"
+    assert moves(host1=behind, host2=done, undo=True) is Move.FORWARD
+    marking = new(good=(good(2, WANTED, "r2"),), transition=opened())
+    assert moves(host1=marking) is Move.PROMOTE, "killed between the mark and the end"
+    again = new(good=(good(2, WANTED, "r1"),), transition=opened())
+    assert moves(host1=again) is Move.FORWARD, "the mark is of an earlier stay"
+    with pytest.raises(PreflightError) as caught:
+        moves(host1=new(transition=opened(content=OLD)), host2=done, undo=True)
+    assert "rollback" not in caught.value.hint
+
+
+def test_an_undo_goes_back_whatever_is_wanted() -> None:
+    foreign = live(2, transition=opened(content=OLD))
+    assert moves(host1=foreign, undo=True) is Move.REVERT
+    assert moves(host1=live(1), undo=True) is Move.REVERT, "a fence may have been left"
 
 
 def test_a_switch_to_something_else_is_not_overrun() -> None:

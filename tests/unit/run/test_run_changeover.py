@@ -10,8 +10,8 @@ import pytest
 
 from bastide.plan.planner import make_plan
 from bastide.plan.resume import Move
-from bastide.run.changeover import ChangeOver, Ending
-from bastide.run.events import Finished
+from bastide.run.changeover import CLOSED_STEP, MARKED_STEP, ChangeOver, Ending
+from bastide.run.events import Finished, Status, StepEnded
 from bastide.run.gates import GateResult
 from bastide.run.runner import Outcome
 from bastide.schema.plan import Plan
@@ -142,3 +142,14 @@ def test_what_was_decided_is_only_finished() -> None:
     assert ChangeOver(boards, Keeper(), "p").go(Move.PROMOTE).ending is Ending.KEPT
     assert ChangeOver(boards, Keeper(), "p").go(Move.REVERT).ending is not Ending.KEPT
     assert boards.played == ["promote", "revert host1,host2"]
+
+
+@pytest.mark.parametrize(("step", "ending"), [(MARKED_STEP, Ending.OPEN), ("x", Ending.UNDONE)])
+def test_nothing_goes_back_once_a_host_was_marked_good(step: str, ending: Ending) -> None:
+    """A host that is lost while the others are marked: they have closed their transitions."""
+    boards = Boards(plan_of((Gate.HEALTH,)), {"install host2,host1": outcome(good=False)})
+    over = ChangeOver(boards, Keeper(), "p")
+    over.take(StepEnded("host2", step, "base", Status.CHANGED))
+    over.take(StepEnded("host2", CLOSED_STEP, "base", Status.CHANGED))
+    assert over.go(Move.FRESH).ending is ending
+    assert ("revert host1,host2" in boards.played) is (ending is Ending.UNDONE)

@@ -7,18 +7,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bastide.layout import RunFolder, SiteFolder
-from bastide.run.journal import RUN, last_unfinished, open_journal, read_journal, unfinished
+from bastide.run.journal import (
+    RUN,
+    UNDO,
+    begun_rollback,
+    last_unfinished,
+    open_journal,
+    read_journal,
+    unfinished,
+)
 
 
 def now() -> str:
     return "2026-11-22T20:00:00.000+00:00"
 
 
-def make_run(folder: SiteFolder, run: str, *, end: bool, phase: str = "STAGE") -> RunFolder:
+def make_run(
+    folder: SiteFolder, run: str, *, end: bool, phase: str = "STAGE", back_to: str = ""
+) -> RunFolder:
     where = RunFolder(folder.runs / run)
     where.root.mkdir(parents=True)
     with open_journal(where.journal, now) as journal:
-        journal.intend(RUN, plan="abc")
+        journal.intend(RUN, plan="abc", back_to=back_to)
         journal.intend("preflight")
         journal.conclude("preflight", "done")
         journal.intend(phase)
@@ -65,3 +75,19 @@ def test_a_cut_journal_can_be_read(cut: int) -> None:
         found = unfinished(entries, "r")
         ended = cut >= len(content) - 1
         assert (found is None) == (ended or not entries)
+
+
+def test_a_rollback_that_was_cut_off_is_known_by_its_end_or_by_what_it_left_open(
+    tmp_path: Path,
+) -> None:
+    folder = SiteFolder(tmp_path)
+    make_run(folder, "1", end=True)
+    assert begun_rollback(folder, []) == ""
+    make_run(folder, "2", end=True, back_to="1")
+    assert begun_rollback(folder, []) == ""
+    assert begun_rollback(folder, ["2"]) == "1"
+    assert begun_rollback(folder, ["1"]) == ""
+    make_run(folder, "3", end=False, back_to=UNDO)
+    assert begun_rollback(folder, ["1"]) == UNDO
+    make_run(folder, "4", end=False)
+    assert begun_rollback(folder, []) == ""

@@ -49,7 +49,12 @@ def sweep(paths: Paths) -> list[str]:
 
     Only when no transition is open: nobody works on a snapshot then.
     """
-    halves = [p for p in paths.snapshots.glob("*") if not (p / "snapshot.json").exists()]
+    halves = [
+        path
+        for path in sorted(paths.snapshots.glob("*"))
+        # What a rollback set aside is for people, and has no stamp either.
+        if not (path / "snapshot.json").exists() and not path.name.startswith("aside-")
+    ]
     for half in halves:
         data.drop_snapshot(paths, half.name)
     return [str(half) for half in halves]
