@@ -11,7 +11,8 @@ from pathlib import Path
 from bastide import __version__
 from bastide.cli.context import SiteContext
 from bastide.cli.evaluate import EvaluationResult, golden_questions, write_report
-from bastide.errors import BastideError
+from bastide.errors import BastideError, VerifyError
+from bastide.evaluation.suites import LoadedSuite
 from bastide.evaluation.gate import in_one_sentence
 from bastide.progress import SilentProgress
 from bastide.render.report import html
@@ -42,7 +43,8 @@ class SiteKeeper:
         """Ask ``host``'s present generation the golden questions of the one that comes.
 
         A host that has switched already, in a run that was cut off, is judged against what was
-        kept of the generation before; without that, by the floors alone.
+        kept of the generation before; without that, by the floors alone. So is one whose present
+        generation gives no answers: an upgrade must be able to mend it.
         """
         _, loaded = golden_questions(self.context, None)
         kept, line = KeptScores(self.context.folder.evaluations), self._line
@@ -54,8 +56,9 @@ class SiteKeeper:
             content = facts.generations.get(opened.before or 0, "")
             found = kept.find(host, content, loaded.digest)
         else:
-            found = evaluate_host(line, host, loaded)
-            kept.keep(found)
+            found = _scores_if_it_answers(line, host, loaded)
+            if found is not None:
+                kept.keep(found)
         if found is not None:
             self._old[host] = found
 
@@ -106,6 +109,13 @@ class SiteKeeper:
 
     def _folder(self, what: str) -> Path:
         return self.context.folder.reports / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{what}"
+
+
+def _scores_if_it_answers(line: Line, host: str, loaded: LoadedSuite) -> GenerationScores | None:
+    try:
+        return evaluate_host(line, host, loaded)
+    except VerifyError:
+        return None
 
 
 def _result(

@@ -90,8 +90,8 @@ def held_packages(host: HostView) -> Iterator[Trouble]:
     CONDITION,
     "BAS-5148",
     "no preference of apt forbids a package that must change",
-    "apt's preferences on a host forbid a package that must be installed; apt would take it all the "
-    "same, because Bastide names its version, so Bastide asks first",
+    "apt's preferences on a host forbid a package that must be installed; apt would take it all "
+    "the same, because Bastide names its version, so Bastide asks first",
     "take the pin out of /etc/apt/preferences(.d), or give it a priority above 0",
 )
 def pins(host: HostView) -> Iterator[Trouble]:
