@@ -12,8 +12,8 @@ from bastide import __version__
 from bastide.cli.context import SiteContext
 from bastide.cli.evaluate import EvaluationResult, golden_questions, write_report
 from bastide.errors import BastideError, VerifyError
-from bastide.evaluation.suites import LoadedSuite
 from bastide.evaluation.gate import in_one_sentence
+from bastide.evaluation.suites import LoadedSuite
 from bastide.progress import SilentProgress
 from bastide.render.report import html
 from bastide.run.ask import Line, ask
