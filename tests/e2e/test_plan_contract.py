@@ -25,7 +25,7 @@ pytestmark = pytest.mark.e2e
 LAB = "plancontract"
 SETUP = (
     "bastide trust init --development",
-    "bastide bundle build --release starter --target debian12-x86_64 --out bundle",
+    "bastide bundle build --release starter-2026.11.0 --target debian12-x86_64 --out bundle",
     'bastide trust pin bundle --fingerprint "$(bastide trust fingerprint --plain)"',
     "bastide import bundle",
     "bastide lab up --hosts 1",
