@@ -15,7 +15,7 @@ def command(name: str) -> None:
     """Print the JSON Schema of one kind of file.
 
     NAME is one of: bundle, chunks, delta, lock, manifest, model, plan, policy, prices, receipt,
-    release, site, suite, target, volume, workload. Editors that know YAML schemas complete and
-    check your files with it.
+    rehearsal, release, site, suite, target, volume, workload. Editors that know YAML schemas
+    complete and check your files with it.
     """
     click.echo(json.dumps(json_schema(name), indent=2))

@@ -50,6 +50,10 @@ _PARTS: Mapping[str, Callable[[HostPlan], set[str]]] = {
     "OS packages changed": lambda host: {f"{p.name} {p.after}" for p in host.packages},
     "files changed": lambda host: {f"{f.action} {f.path}" for f in host.files},
     "units": lambda host: {f"{u.action} {u.name}" for u in host.units},
+    "users": lambda host: {f"{u.action} {u.name}" for u in host.users},
+    "ports": lambda host: {f"{p.action} {p.port} of {p.unit}" for p in host.ports},
+    "models": lambda host: {f"{m.name} {(m.after or 'none')[:12]}" for m in host.models},
+    "secrets written": lambda host: {f"{s.action} {s.path}" for s in host.secrets},
     "data steps": lambda host: {d.kind for d in host.data},
     "drift put right": lambda host: set(host.drift),
 }

@@ -117,14 +117,14 @@ def rehearse(order: Order, progress: Progress) -> RehearsalResult:
     with exclusive_lock(lock, f"rehearsal of site {wanted.site.name}"):
         folder = stage.claim(order.home, order.lab, progress)
         try:
-            return _Evening(order, scene, cast, machine, folder).play(release, progress)
+            return _Setting(order, scene, cast, machine, folder).play(release, progress)
         finally:
             if not order.keep:
                 stage.strike(order.home, order.lab, progress)
 
 
 @dataclass(frozen=True)
-class _Evening:
+class _Setting:
     """Everything that one rehearsal is made of."""
 
     order: Order

@@ -14,6 +14,7 @@ from bastide.schema.plan import Plan
 from bastide.schema.policy import LicencePolicy
 from bastide.schema.prices import PriceBook
 from bastide.schema.receipt import Receipt
+from bastide.schema.rehearsal import Rehearsal
 from bastide.schema.release import Release
 from bastide.schema.site import Site
 from bastide.schema.suite import Suite
@@ -32,6 +33,7 @@ SCHEMAS: dict[str, type[Value]] = {
     "policy": LicencePolicy,
     "prices": PriceBook,
     "receipt": Receipt,
+    "rehearsal": Rehearsal,
     "release": Release,
     "site": Site,
     "suite": Suite,
