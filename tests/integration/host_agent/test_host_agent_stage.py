@@ -176,6 +176,36 @@ def test_what_an_earlier_run_left_is_continued(
     assert staged(host)[digest] == path.read_bytes()
 
 
+def test_a_file_that_was_damaged_since_it_came_is_fetched_anew(
+    host: Paths, depot_url: str, contents: dict[str, Path]
+) -> None:
+    description = describe(depot_url, contents)
+    pull(host, description)
+    blob = description["blobs"][0]
+    place = host.at(blob["destination"])
+    with place.open("r+b") as stream:
+        stream.seek(1000)
+        stream.write(bytes([stream.read(1)[0] ^ 1]))
+    result = pull(host, description)
+    assert result["pulled"] == [blob["name"]]
+    assert staged(host) == {digest: path.read_bytes() for digest, path in contents.items()}
+
+
+def test_a_file_that_was_only_touched_is_read_once_and_kept(
+    host: Paths, depot_url: str, contents: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    description = describe(depot_url, contents)
+    pull(host, description)
+    host.at(description["blobs"][0]["destination"]).touch()
+    assert not pull(host, description)["changed"]
+
+    def never(path: Path) -> str:
+        raise AssertionError(f"{path} is read although nobody touched it")
+
+    monkeypatch.setattr("bastide_host.depot.sha256_of", never)
+    assert not pull(host, description)["changed"]
+
+
 @pytest.mark.parametrize("surplus", [False, True])
 def test_a_leftover_with_wrong_bytes_is_thrown_away(
     host: Paths, depot_url: str, contents: dict[str, Path], *, surplus: bool

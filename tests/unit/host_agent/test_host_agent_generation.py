@@ -307,3 +307,25 @@ def test_an_internet_source_unsettles(host: Paths) -> None:
     (host.root / "etc/apt").mkdir(parents=True)
     (host.root / "etc/apt/sources.list").write_text("deb http://deb.debian.org/debian x main\n")
     assert "sources.list names packages on the internet" in settled.settled(host, given)["why_not"]
+
+
+def test_a_damaged_model_is_never_switched_to_and_a_new_copy_restarts_its_unit(
+    host: Paths,
+) -> None:
+    first, second = describe(host), describe(host, 2, {"etc/more": "x"})
+    generation.generation(host, first)
+    switched(host, first)
+    model = host.state / f"models/{first['models'][0]['sha256']}.gguf"
+    before = switch.fingerprint(host, "bastide-llm.service")
+    generation.generation(host, second)
+    transition.begin(host, second)
+    model.write_bytes(MODEL[:-1] + b"x")
+    with pytest.raises(AgentError, match="damaged since it came") as caught:
+        transition.switch(host, second)
+    assert caught.value.code == "BAS-6053"
+    assert facts.current_number(host) == 1
+    fresh = model.with_suffix(".new")
+    fresh.write_bytes(MODEL)
+    fresh.replace(model)
+    transition.switch(host, second)
+    assert switch.fingerprint(host, "bastide-llm.service", host.generations / "1") != before

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from bastide_host.depot import Blob, Depot
+from bastide_host.depot import Blob, Depot, seal
 from bastide_host.host import AgentError, JsonObject, Paths, fsync_directory
 
 SPACE_RESERVE = 64 << 20  # what must stay free beside the bytes to pull
@@ -98,7 +98,10 @@ def stage(paths: Paths, description: JsonObject, token: str, authority: Path) ->
     Raises:
         AgentError: No space, a refusing depot, wrong bytes; what has arrived stays for the next.
     """
-    missing = [blob for blob in blobs_of(paths, description) if not blob.is_here()]
+    blobs = blobs_of(paths, description)
+    missing = [blob for blob in blobs if not blob.is_here()]
+    for blob in set(blobs) - set(missing):
+        seal(blob.destination)  # an earlier release's agent did not, or somebody touched it
     check_space(missing)
     total = sum(blob.missing_bytes() for blob in missing)
     if missing:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from bastide_host.depot import is_intact
 from bastide_host.facts import unit_states
 from bastide_host.host import (
     AgentError,
@@ -24,7 +25,13 @@ from bastide_host.host import (
     write_atomic,
 )
 
+DAMAGED = "BAS-6053"
 DESCRIPTIONS = ("host.json", "release.json", "upgrade-manifest.yaml")  # linked from /etc/bastide
+
+
+def model_file(paths: Paths, sha256: str) -> Path:
+    """Return where a model lies."""
+    return paths.state / "models" / f"{sha256}.gguf"
 
 
 def fingerprint(paths: Paths, unit: str, generation: Path | None = None) -> str:
@@ -52,7 +59,7 @@ def fingerprint(paths: Paths, unit: str, generation: Path | None = None) -> str:
         config = text_of(live / "etc" / name)
         add("config", name, config)
         for model in sorted(set(re.findall(r"/models/([\w.-]+)\.gguf", config))):
-            add("model", model, models.get(model))
+            add("model", model, models.get(model), _inode(paths, models.get(model)))
     if "/opt/bastide/current/venv/" in text:
         add("wheels", json.dumps(record.get("wheels"), sort_keys=True))
     if "/opt/bastide/current/lib" in text:
@@ -66,6 +73,13 @@ def fingerprint(paths: Paths, unit: str, generation: Path | None = None) -> str:
             state = paths.at(program).stat()
             add("program", program, state.st_size, state.st_mtime_ns)
     return digest.hexdigest()
+
+
+def _inode(paths: Paths, sha256: str | None) -> int | None:
+    """Return which file a model is: one that was damaged and fetched anew is another."""
+    with contextlib.suppress(OSError):
+        return model_file(paths, str(sha256)).stat().st_ino
+    return None
 
 
 def birth(paths: Paths, unit: str) -> str:
@@ -134,6 +148,23 @@ def _drop_stale_units(paths: Paths, units: Iterable[str]) -> list[str]:
             for mark in (unit, f"{unit}.born"):
                 (paths.started / mark).unlink(missing_ok=True)
     return stale
+
+
+def require_intact(paths: Paths, number: int) -> None:
+    """Check that no model of a generation was written to since it came.
+
+    Raises:
+        AgentError: One was, and has other bytes now.
+    """
+    record = read_json(paths.generations / str(number) / "generation.json") or {}
+    for model in record.get("models", []):
+        place = model_file(paths, model["sha256"])
+        if not is_intact(place, model["sha256"]):
+            raise AgentError(
+                DAMAGED,
+                f"model {model['name']}: {place} is missing or was damaged since it came",
+                "apply again: it is fetched anew",
+            )
 
 
 def activate(paths: Paths, number: int, description: JsonObject) -> JsonObject:

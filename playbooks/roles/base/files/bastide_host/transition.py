@@ -24,7 +24,7 @@ from bastide_host.host import (
     run,
     write_atomic,
 )
-from bastide_host.switch import activate, deactivate, units_to_restart
+from bastide_host.switch import activate, deactivate, require_intact, units_to_restart
 
 FORMAT = "bastide.transition/1"
 VECTORDB = "bastide-vectordb.service"
@@ -94,6 +94,8 @@ def switch(paths: Paths, description: JsonObject) -> JsonObject:
         not found or found["content"] != description["digest"] or found["reverting"]
     ):
         raise AgentError(NOT_THERE, f"no transition to generation {number} is open", "apply again")
+    if current_number(paths) != number:
+        require_intact(paths, number)
     if found and found["restore"]:
         _put_back(paths, found["restore"])
     return activate(paths, number, description)
