@@ -91,6 +91,7 @@ def test_chat_streams(
     assert first < last / 2, f"the first piece came after {first:.2f} s of {last:.2f} s"
 
 
+@pytest.mark.alone
 def test_people_are_served_at_once(
     expected: Expectations, chat: openai.OpenAI, saw: Saw, measured: Measured
 ) -> None:

@@ -71,7 +71,7 @@ class VerificationResult:
         )
 
 
-def run(
+def run(  # noqa: PLR0913 - all but two have their names at the call
     expected: Expectations,
     access: Access,
     *,
@@ -79,6 +79,7 @@ def run(
     page: Callable[[VerificationReport], str],
     progress: Progress,
     select: str = "",
+    marks: str = "",
 ) -> VerificationResult:
     """Check the site and write the reports.
 
@@ -89,6 +90,7 @@ def run(
         page: Makes the HTML page.
         progress: Told about each check.
         select: pytest's ``-k`` expression; empty means all checks.
+        marks: pytest's ``-m`` expression; empty means all checks.
 
     Returns:
         The result; its ``error`` is set if a check failed.
@@ -100,7 +102,7 @@ def run(
     started, clock = datetime.now(UTC), time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
     with _workplace(expected, access) as place:
-        done = _pytest(place, access, select, progress)
+        done = _pytest(place, access, (select, marks), progress)
         lines = _lines(place / "results.jsonl")
         _keep(place / "junit.xml", folder / "junit.xml", access)
     log = _redacted((done.stdout + done.stderr).encode(), access)
@@ -151,11 +153,13 @@ def _workplace(expected: Expectations, access: Access) -> Iterator[Path]:
                     process.run(argv, check=False, timeout=5)
 
 
-def _pytest(place: Path, access: Access, select: str, progress: Progress) -> process.Completed:
+def _pytest(
+    place: Path, access: Access, chosen: tuple[str, str], progress: Progress
+) -> process.Completed:
     suite = resources.verification_suite()
     argv = [sys.executable, "-m", "pytest", "-c", str(suite / "pytest.ini")]
     argv += ["--rootdir", str(suite), "-p", "testinfra.plugin", "-p", "bastide.verify.plugin"]
-    argv += ["--tb=short", "--no-header", "--durations=5", "-k", select]
+    argv += ["--tb=short", "--no-header", "--durations=5", "-k", chosen[0], "-m", chosen[1]]
     argv += ["--hosts", ",".join(f"ssh://{name}" for name in access.hosts)]
     argv += ["--ssh-config", str(place / "ssh_config"), *(["--sudo"] if access.sudo else [])]
     argv += ["--bastide-expectations", str(place / "expectations.json")]
