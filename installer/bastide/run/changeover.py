@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from bastide.plan.resume import Move
-from bastide.run.events import Event, Status, StepEnded
+from bastide.run.events import Event, PhaseStarted, Status, StepEnded
 from bastide.run.gates import GateKeeper, GateResult
 from bastide.run.runner import Outcome
 from bastide.schema.plan import Plan
@@ -20,6 +20,7 @@ INSTALL, STAGE, SWITCH = "install.yml", "stage.yml", "switch.yml"
 ROTATE_IN, PROMOTE, REVERT = "rotate_in.yml", "promote.yml", "revert.yml"
 GATES_PHASE = "(5/6) GATES: prove the new generations before they are kept"
 CLOSED_STEP = "Data is as before, writes are let in"  # a host's last step of a revert
+SWITCH_PHASE = "(4/6) SWITCH"  # before its first step there is nothing to undo
 MARKED_STEP = "Generation is marked good"  # from its first one on there is no way back
 
 
@@ -87,6 +88,7 @@ class ChangeOver:
         self._pass = pass_
         self._gates: list[GateResult] = []
         self._closed: set[str] = set()
+        self._begun = False
         self._marking = False
 
     def go(self, move: Move) -> Ended:
@@ -99,7 +101,7 @@ class ChangeOver:
             return self._promote()
         plan = self._stage.plan
         if set(plan.gates) <= {Gate.HEALTH}:
-            return self._in_one_go()
+            return self._in_one_go(move)
         staged = self._play(STAGE)
         if not staged.succeeded:
             return Ended(staged, self._ending_of_failed_stage(move))
@@ -110,16 +112,21 @@ class ChangeOver:
 
     def take(self, event: Event) -> None:
         """See an event of a playbook under way."""
-        if isinstance(event, StepEnded) and event.step == MARKED_STEP:
-            self._marking = True
-        if isinstance(event, StepEnded) and event.step == CLOSED_STEP:
+        if isinstance(event, PhaseStarted):
+            self._begun |= event.name.startswith(SWITCH_PHASE)
+        if not isinstance(event, StepEnded):
+            return
+        self._marking |= event.step == MARKED_STEP
+        if event.step == CLOSED_STEP:
             self._closed |= {event.host} if event.status is Status.CHANGED else set()
 
     # --- inside ------------------------------------------------------------------------------
-    def _in_one_go(self) -> Ended:
+    def _in_one_go(self, move: Move) -> Ended:
         outcome = self._play(INSTALL, self._hosts())
         if outcome.succeeded:
             return self._ended(outcome, Ending.KEPT)
+        if not self._begun:
+            return Ended(outcome, self._ending_of_failed_stage(move))
         if self._marking:  # some hosts may have closed their transition: only forward is left
             return self._ended(outcome, Ending.OPEN)
         return self._undo(outcome)

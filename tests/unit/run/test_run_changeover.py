@@ -10,8 +10,14 @@ import pytest
 
 from bastide.plan.planner import make_plan
 from bastide.plan.resume import Move
-from bastide.run.changeover import CLOSED_STEP, MARKED_STEP, ChangeOver, Ending
-from bastide.run.events import Finished, Status, StepEnded
+from bastide.run.changeover import (
+    CLOSED_STEP,
+    MARKED_STEP,
+    SWITCH_PHASE,
+    ChangeOver,
+    Ending,
+)
+from bastide.run.events import Finished, PhaseStarted, Status, StepEnded
 from bastide.run.gates import GateResult
 from bastide.run.runner import Outcome
 from bastide.schema.plan import Plan
@@ -132,8 +138,9 @@ def test_a_host_that_cannot_go_back_does_not_keep_the_others() -> None:
         plan_of((Gate.HEALTH,)),
         {"install host2,host1": bad, "revert host1,host2": bad, "revert host1": bad},
     )
-    ended = ChangeOver(boards, Keeper(), "p").go(Move.FRESH)
-    assert ended.ending is Ending.STUCK
+    over = ChangeOver(boards, Keeper(), "p")
+    over.take(PhaseStarted(SWITCH_PHASE))
+    assert over.go(Move.FRESH).ending is Ending.STUCK
     assert boards.played[-2:] == ["revert host1", "revert host2"]
 
 
@@ -149,7 +156,19 @@ def test_nothing_goes_back_once_a_host_was_marked_good(step: str, ending: Ending
     """A host that is lost while the others are marked: they have closed their transitions."""
     boards = Boards(plan_of((Gate.HEALTH,)), {"install host2,host1": outcome(good=False)})
     over = ChangeOver(boards, Keeper(), "p")
+    over.take(PhaseStarted(f"{SWITCH_PHASE}: host by host"))
     over.take(StepEnded("host2", step, "base", Status.CHANGED))
     over.take(StepEnded("host2", CLOSED_STEP, "base", Status.CHANGED))
     assert over.go(Move.FRESH).ending is ending
     assert ("revert host1,host2" in boards.played) is (ending is Ending.UNDONE)
+
+
+@pytest.mark.parametrize(
+    ("move", "ending"), [(Move.FRESH, Ending.UNTOUCHED), (Move.FORWARD, Ending.OPEN)]
+)
+def test_a_failure_before_the_switch_disturbs_no_host(move: Move, ending: Ending) -> None:
+    boards = Boards(plan_of((Gate.HEALTH,)), {"install host2,host1": outcome(good=False)})
+    over = ChangeOver(boards, Keeper(), "p")
+    over.take(PhaseStarted("(2/6) STAGE: bring agent"))
+    assert over.go(move).ending is ending
+    assert boards.played == ["install host2,host1"]
