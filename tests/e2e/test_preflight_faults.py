@@ -31,7 +31,7 @@ SECONDS = 15.0  # for one host; what the issue asks for
 RAISE = """
 set -e
 bastide trust init --development
-bastide bundle build --release starter --target debian12-x86_64 --out bundle
+bastide bundle build --release starter-2026.11.0 --target debian12-x86_64 --out bundle
 bastide trust pin bundle --fingerprint "$(bastide trust fingerprint --plain)"
 bastide import bundle
 bastide lab up --hosts 2

@@ -31,6 +31,7 @@ BEGIN, END = "<!-- preflight faults -->", "<!-- end of preflight faults -->"
 MOVING = re.compile(r"^(var/log/journal|run|proc|sys|dev)(/|$)")  # moves by itself
 NOT_OURS = re.compile(r"^(var/log|var/lib/bastide/vectordb|run|tmp|proc|sys|dev)(/|$)")
 HEALED_SECONDS = 60.0
+RELEASE = "starter-2026.11.0"
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,9 @@ class Verdict:
 class Bench:
     """A lab, its sites and the commands that an operator would type."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, release: str = RELEASE) -> None:
         self.folder = folder
+        self.release = release
         self.lab = json.loads(self.shell("bastide lab status --json").stdout)["result"]
         self.root = Path(self.lab["folder"])
 
@@ -128,7 +130,8 @@ class Bench:
         addresses = "\n".join(f"{h['name']}) echo {h['address']};;" for h in self.lab["hosts"])
         return (
             f"address() {{ case $1 in\n{addresses}\nesac; }}\n"
-            f"bastide init {site} {hosts} --control-address {self.lab['control_address']} "
+            f"bastide init {site} {hosts} --release {self.release} "
+            f"--control-address {self.lab['control_address']} "
             f"--ssh-key {self.lab['ssh_private_key']} --known-hosts {self.lab['known_hosts']}"
         )
 
@@ -252,11 +255,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="*", default=[], help="kinds that hold one of these words")
     parser.add_argument("--folder", type=Path, help="for the sites; kept if given")
+    parser.add_argument("--release", default=RELEASE, help="an imported one that passes its gates")
     options = parser.parse_args()
     chosen = [f for f in FAULTS if not options.only or any(w in f.kind for w in options.only)]
     folder = options.folder or Path(tempfile.mkdtemp(prefix="preflight-faults-"))
     folder.mkdir(exist_ok=True)
-    bench = Bench(folder)
+    bench = Bench(folder, options.release)
     bench.prepare(install=any(each.site == "installed" for each in chosen))
     verdicts = []
     for fault in chosen:
