@@ -142,7 +142,7 @@ def test_a_changed_site_changes_what_its_plan_says(
     "damage",
     [
         "rm /etc/systemd/system/multi-user.target.wants/bastide-llm.service",
-        "chmod 0755 /etc/bastide/secrets",
+        "rm /etc/sysusers.d/bastide.conf",
         "sh -c 'echo x >> /etc/bastide/secrets/api_key'",
         "sed -i s/maxconn/maxconn\\ / /opt/bastide/current/etc/haproxy.cfg",
         "sh -c 'echo deb http://deb.debian.org/debian x main > /etc/apt/sources.list'",

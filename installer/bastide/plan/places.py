@@ -196,10 +196,10 @@ def _static(needs: HostNeeds, facts: HostFacts, agent: str) -> Iterator[PathChan
     sources = _sources(facts)
     for path in sources:
         yield PathChange(path=path, why="names packages on the internet: set aside")
-        yield PathChange(path=path + SET_ASIDE, why="where that apt source goes")
+        yield PathChange(path=path + SET_ASIDE, why="where that apt source goes", certain=False)
     if sources:
         record = str(HOST_STATE / "disabled-sources.json")
-        yield PathChange(path=record, why="which apt sources were set aside")
+        yield PathChange(path=record, why="which apt sources were set aside", certain=False)
 
 
 def _run(needs: HostNeeds) -> Iterator[PathChange]:
