@@ -53,7 +53,7 @@ def _hosts(site: Site, machine: Machine) -> Difference:
     share = "its" if count == 1 else f"the {count} hosts share its"
     return Difference(
         what="processors and memory",
-        production=f"{count} machine{'s' if count > 1 else ''} of their own",
+        production=f"{count} machines of their own" if count > 1 else "a machine of its own",
         lab=f"one machine: {share} {machine.cpus} CPUs and {human_bytes(machine.memory)} "
         f"({human_bytes(machine.memory_free)} were free)",
         meaning="seconds are this machine's, with a client that asks all the time: start of "

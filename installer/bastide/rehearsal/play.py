@@ -130,7 +130,10 @@ class Play:
         failure = step.failure
         if failure.code in _OWN:
             return failure
+        # A hint that leads into the lab leads nowhere once the lab is gone.
+        hint = "" if str(self.folder.root) in failure.hint else failure.hint
         return failure.replace(
+            hint=hint,
             code=_CODES[step.name],
             message=f"'{step.title}' failed in the lab: {failure.code} {failure.message}",
         )

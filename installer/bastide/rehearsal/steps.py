@@ -78,8 +78,7 @@ class Steps:
             time.sleep(_SETTLE)
         seen = services(self.read_samples(), begin, time.monotonic(), self.expected)
         step = _step_of(name, title, answer, seconds)
-        log = self._keep_log(name, answer)
-        return step.replace(services=seen, disk=watch.uses(plans or {}), log=log)
+        return self._with_papers(step, answer).replace(services=seen, disk=watch.uses(plans or {}))
 
     def load(self) -> tuple[RehearsedStep, int]:
         """Load data through the gateway; return the step, and how many points there are."""
@@ -157,14 +156,24 @@ class Steps:
             return ()
         return tuple(_samples(lines))
 
-    def _keep_log(self, name: str, answer: Answer) -> str:
-        log = _applied(answer).get("log", "")
-        if not log or not Path(log).is_file():
+    def _with_papers(self, step: RehearsedStep, answer: Answer) -> RehearsedStep:
+        """Return ``step`` with its log and its gates' pages, kept beside the report."""
+        found = _applied(answer)
+        pages = [str(each.get("report") or "") for each in found.get("gates", ())]
+        gates = tuple(
+            gate.replace(report=self._keep(page, f"{step.name}-{gate.gate}.html"))
+            for gate, page in zip(step.gates, pages, strict=True)
+        )
+        log = self._keep(str(found.get("log") or ""), f"{step.name}.log")
+        return step.replace(gates=gates, log=log)
+
+    def _keep(self, source: str, name: str) -> str:
+        """Copy a file of the lab's site, which will be gone; return its place in the report."""
+        if not source or not Path(source).is_file():
             return ""
-        self.logs.mkdir(parents=True, exist_ok=True)
-        kept = self.logs / f"{name}.log"
-        shutil.copyfile(log, kept)
-        return f"{self.logs.name}/{kept.name}"
+        self.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        shutil.copyfile(source, self.logs / name)
+        return f"{self.logs.name}/{name}"
 
     @staticmethod
     def _failed(name: StepName, title: str, begin: float, error: BastideError) -> RehearsedStep:

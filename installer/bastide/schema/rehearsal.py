@@ -75,6 +75,7 @@ class GateSeen(Value):
     words: str
     host: str = ""
     seconds: float = 0.0
+    report: str = Field(default="", description="The gate's own page, beside this report.")
 
 
 class HostWork(Value):
