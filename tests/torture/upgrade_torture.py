@@ -70,7 +70,11 @@ class Torture:
         kept = self.site.work / "known.json"
         if kept.exists():
             self._known = Known(**json.loads(kept.read_text()))
+            before = self._known.seconds["install"]
             self._renew()
+            pace = self._known.seconds["install"] / before  # of this machine, now and then
+            for operation in ("upgrade", "rollback"):
+                self._known.seconds[operation] *= pace
             return
         self._renew()
         for operation, release in (("upgrade", NEW), ("rollback", OLD)):
@@ -120,7 +124,7 @@ class Torture:
         if chance.random() < 0.25:
             operation = "install"
         duration = self._known.seconds[operation]
-        result = Result(number, operation, KINDS[number % len(KINDS)], duration=duration)
+        result = Result(number, operation, KINDS[number % len(KINDS)], duration=round(duration, 1))
         result.moment = round(chance.uniform(0, duration), 2)
         self.carry_out(result, chance)
         if not result.ok:
