@@ -95,10 +95,16 @@ class Strike:
     def _model(self) -> tuple[str, Callable[[], None]]:
         """Flip one bit of a model; nothing but the re-run can put it right."""
         host = self.chance.choice(HOSTS)
-        models = sorted((self.site.disk(host) / "var/lib/bastide/models").glob("*.gguf"))
+        disk = self.site.disk(host)
+        links = (disk / f"opt/bastide/generations/{self.target}/models").glob("*.gguf")
+        names = sorted(link.readlink().name for link in links)
+        models = [disk / "var/lib/bastide/models" / name for name in names]
+        if not models:  # the generation is not built yet: one that it may be built with
+            models = sorted((disk / "var/lib/bastide/models").glob("*.gguf"))
+        models = [path for path in models if path.exists()]
         if not models:
             return f"{host}: no model there yet", lambda: None
-        path: Path = max(models, key=lambda each: each.stat().st_mtime_ns)  # the newest to come
+        path: Path = self.chance.choice(models)
         place = self.chance.randrange(path.stat().st_size)
         with path.open("r+b") as stream:
             stream.seek(place)
