@@ -75,6 +75,7 @@ def test_chat_answers(expected: Expectations, chat: openai.OpenAI, saw: Saw) -> 
     assert 0 < answer.usage.completion_tokens <= 32
 
 
+@pytest.mark.alone
 def test_chat_streams(
     expected: Expectations, chat: openai.OpenAI, saw: Saw, measured: Measured
 ) -> None:
