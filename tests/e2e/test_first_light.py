@@ -184,7 +184,7 @@ def test_a_killed_apply_is_completed_by_a_plain_rerun(operator: Operator, second
         os.killpg(process.pid, signal.SIGKILL)
     operator.applies()
     answer = operator.asks("plan")["result"]
-    assert answer["changes"] == 0
+    assert answer["changes"] == 0, answer["plan"]
 
 
 def test_a_power_cut_loses_nothing(operator: Operator) -> None:
