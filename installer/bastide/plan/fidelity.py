@@ -181,7 +181,7 @@ def _units(before: Inventory, after: Inventory, plan: HostPlan) -> Iterator[Unpl
         elif was.active != now.active and {was.active, now.active} != {"", "inactive"}:
             yield Unplanned("unit", name, f"{was.active or 'gone'} -> {now.active or 'gone'}")
         elif was.active == now.active == "active" and was.invocation != now.invocation:
-            yield Unplanned("unit", name, "restarted")
+            yield Unplanned("unit", name, "restarted or reloaded")
 
 
 def _ports(before: Inventory, after: Inventory, plan: HostPlan) -> Iterator[Unplanned]:
@@ -270,9 +270,7 @@ def _unit_promises(before: Inventory, after: Inventory, plan: HostPlan) -> Itera
         elif now.active != "active":
             yield Unfulfilled("units", unit.name, f"it is {now.active or 'missing'}")
         elif unit.action == "restart" and was.invocation == now.invocation:
-            if _changed(before, after, (f"{HOST_STATE}/started/{unit.name}",)):
-                continue  # reloaded: it runs with the new files all the same
-            yield Unfulfilled("units", unit.name, "it was not restarted")
+            yield Unfulfilled("units", unit.name, "it was not restarted or reloaded")
 
 
 def _accounts(after: Inventory, plan: HostPlan) -> Iterator[Unfulfilled]:

@@ -42,6 +42,7 @@ FOLDERS = {
     "/etc/bastide/secrets": "0700",
 }
 ACCOUNT_FILES = ("/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow")
+BLOBS = ("models", "artifacts", "repository")
 GONE_WITH_GENERATIONS = ("models", "artifacts", "snapshots")
 DESCRIPTIONS = ("host.json", "release.json", "upgrade-manifest.yaml")
 
@@ -193,6 +194,10 @@ def _static(needs: HostNeeds, facts: HostFacts, agent: str) -> Iterator[PathChan
             yield PathChange(path=f"{path}.born", why="no longer needed: removed", certain=False)
     if listed:
         yield PathChange(path=f"{repository}Packages", why="list of the local repository")
+    if agent and facts.places.get(AGENT, agent) != agent:
+        for name in BLOBS:
+            why = "time stamps of verified artifacts, which another agent may set anew"
+            yield PathChange(path=str(HOST_STATE / name), why=why, whole=True, certain=False)
     sources = _sources(facts)
     for path in sources:
         yield PathChange(path=path, why="names packages on the internet: set aside")

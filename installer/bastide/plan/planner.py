@@ -73,7 +73,7 @@ def plan_host(needs: HostNeeds, inputs: PlanInputs) -> HostPlan:
     damage = changes.damage(needs, facts) if same else ()
     keep = same and not damage
     secrets = contract.secrets(needs, inputs)
-    touched = contract.readers(secrets)
+    touched = contract.readers(secrets) | (frozenset(facts.outdated) & frozenset(needs.units))
     if not keep:
         touched |= changes.affected(needs, facts)
     built = [number for number, found in facts.generations.items() if found == digest and not same]
@@ -91,6 +91,7 @@ def plan_host(needs: HostNeeds, inputs: PlanInputs) -> HostPlan:
     strays = (
         *changes.stopped(needs, facts),
         *misplaced(needs, facts, inputs.agent),
+        *(f"unit {unit} runs with older files or programs" for unit in facts.outdated),
         *(f"user {user.name} is missing" for user in moves.users if facts.users),
     )
     plan = HostPlan(
@@ -141,6 +142,7 @@ def facts_digest(inputs: PlanInputs) -> str:
             "present": sorted(a.sha256 for a in needs.artifacts if changes.present(a, facts)),
             "tree": needs.tree.sha256 in facts.artifacts,
             "units": facts.units,
+            "outdated": facts.outdated,
         }
     text = json.dumps(decisive, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

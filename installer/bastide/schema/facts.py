@@ -92,6 +92,9 @@ class HostFacts(Value):
     )
     units: dict[str, str] = Field(description="Bastide's units: name → active state.")
     listeners: tuple[Listener, ...]
+    outdated: tuple[str, ...] = Field(
+        default=(), description="Units that run with something else than they would start with."
+    )
     users: tuple[str, ...] = Field(default=(), description="Names of all accounts.")
     secrets: dict[str, str] = Field(
         default={},

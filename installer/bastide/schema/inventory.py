@@ -31,7 +31,7 @@ class UnitState(NamedTuple):
     """One systemd unit."""
 
     active: str
-    invocation: str  # another one after every start
+    invocation: str  # another one after every start and reload
     enabled: str
 
 

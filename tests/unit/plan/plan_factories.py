@@ -285,6 +285,7 @@ def _applied(plan: HostPlan, inputs: PlanInputs, needs: HostNeeds) -> HostFacts:
         generation_digest=plan.generation_digest,
         newest_generation=max(facts.newest_generation, plan.generation_after),
         contents=needs.contents,
+        outdated=(),
         users=(*facts.users, *(user.name for user in plan.users)),
         listeners=listeners(inputs, plan.host),
         secrets={**facts.secrets, **{each.path: each.fingerprint for each in plan.secrets}},

@@ -156,6 +156,13 @@ def test_both_sides_name_the_same_secret_files() -> None:
     assert agents == ours
 
 
+def test_a_unit_that_runs_with_older_files_restarts() -> None:
+    host = only(make.with_facts(installed(), outdated=("bastide-llm.service",)))
+    assert [(unit.name, unit.action) for unit in host.units] == [("bastide-llm.service", "restart")]
+    assert host.drift == ("unit bastide-llm.service runs with older files or programs",)
+    assert host.generation_after == host.generation_before
+
+
 # --- places outside generations --------------------------------------------------------------
 def test_both_sides_name_the_same_folders_and_apt_source(tmp_path: object) -> None:
     assert dict(places.FOLDERS) == {name: f"{mode:04o}" for name, mode in prepare.FOLDERS}

@@ -166,7 +166,7 @@ STRAYS: list[tuple[str, object, Unplanned]] = [
     (
         "units",
         {"ssh.service": UnitState("active", "9", "enabled")},
-        Unplanned("unit", "ssh.service", "restarted"),
+        Unplanned("unit", "ssh.service", "restarted or reloaded"),
     ),
     (
         "units",

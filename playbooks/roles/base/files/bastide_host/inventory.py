@@ -113,19 +113,24 @@ def _look(path: Path, state: os.stat_result) -> list[object]:
 
 
 def _units() -> JsonObject:
-    """Return every unit that is active or enabled: name → state, start count, enablement."""
+    """Return every unit that is active or enabled: name → state, last start, enablement.
+
+    Of Bastide's units a reload counts as a start, too.
+    """
     kinds = "--type=service,socket,timer,path,mount"
     listed = run(["systemctl", "list-units", "--all", "--plain", "--no-legend", kinds], timeout=20)
     names = [line.split()[0] for line in listed.stdout.splitlines() if line.split()]
-    fields = "--property=Id,ActiveState,InvocationID,UnitFileState"
+    fields = "--property=Id,ActiveState,InvocationID,StateChangeTimestampMonotonic,UnitFileState"
     shown = run(["systemctl", "show", fields, "--", *names], timeout=60).stdout if names else ""
     found: JsonObject = {}
     for block in shown.split("\n\n"):
         value = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
         if value.get("Id"):
+            ours = value["Id"].startswith("bastide-")
+            reload = value.get("StateChangeTimestampMonotonic", "") if ours else ""
             found[value["Id"]] = [
                 value.get("ActiveState", ""),
-                value.get("InvocationID", ""),
+                f"{value.get('InvocationID', '')} {reload}".strip(),
                 value.get("UnitFileState", ""),
             ]
     files = run(["systemctl", "list-unit-files", "--plain", "--no-legend"], timeout=20).stdout

@@ -24,6 +24,7 @@ from bastide_host.reembed import reembed, reembed_exchange, reembed_final
 from bastide_host.rotation import rotate_in, rotate_out
 from bastide_host.settled import settled
 from bastide_host.stage import stage
+from bastide_host.switch import units_to_restart
 from bastide_host.transition import begin, promote, revert, revert_begin, revert_end, switch
 from bastide_host.units import describe, health, restart
 from bastide_host.validate import validate
@@ -62,6 +63,9 @@ def _survey(paths: Paths) -> JsonObject:
     """Return the host's facts, with its condition if the asker wants to know that as well."""
     given = _given()
     found, asked = facts(paths, given), given.get("condition")
+    states = found["units"]
+    active = [unit for unit, state in states.items() if state == "active"]
+    found["outdated"] = units_to_restart(paths, active, states)
     return found if asked is None else {**found, "condition": condition(paths, asked)}
 
 
