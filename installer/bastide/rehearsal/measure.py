@@ -11,13 +11,14 @@ from itertools import pairwise
 from bastide.schema.artifact import Component
 from bastide.schema.rehearsal import Service
 
+GATEWAY = "health"
 # What is asked, and which component of the site answers it.
 SERVICES = {
     "chat": Component.LLM,
     "embeddings": Component.EMBEDDINGS,
     "vector search": Component.VECTORDB,
     "vector write": Component.VECTORDB,
-    "health": Component.GATEWAY,
+    GATEWAY: Component.GATEWAY,
 }
 RETRYABLE = {429, 503}
 NO_ANSWER = 0
@@ -41,7 +42,12 @@ class Sample:
 
     @property
     def answered(self) -> bool:
-        """Whether the service was there: anything but nothing, a 5xx or a 429."""
+        """Whether the service was there: anything but nothing, a 5xx or a 429.
+
+        A gateway that says "some service is down" with 503 is there itself.
+        """
+        if self.service == GATEWAY and self.status in RETRYABLE:
+            return True
         return self.status != NO_ANSWER and self.status < 500 and self.status not in RETRYABLE
 
 
@@ -74,7 +80,11 @@ def _service(
     good = [each for each in samples if each.answered]
     statuses = Counter(each.status for each in samples)
     refused = sum(statuses[status] for status in RETRYABLE)
-    failed = sum(not each.answered for each in samples) - refused
+    failed = sum(
+        count
+        for status, count in statuses.items()
+        if (status == NO_ANSWER or status >= 500) and status not in RETRYABLE
+    )
     rejected = sum(count for status, count in statuses.items() if 400 <= status < 500)
     return Service(
         service=name,

@@ -73,6 +73,12 @@ def test_refusals_and_rejections_are_told_apart() -> None:
     assert seen.expected is None  # refused on purpose: the plan has no figure for writes
 
 
+def test_a_gateway_that_says_unwell_is_there_itself() -> None:
+    (seen,) = services(every(0.25, "health", 503, 0, 10), 0, 10, {Component.GATEWAY: 5})
+    assert (seen.failed, seen.refused) == (0, 40)
+    assert seen.silence < 0.5
+
+
 def test_a_service_that_never_answers_is_silent_all_the_time() -> None:
     (seen,) = services(every(0.25, "chat", 0, 0, 10), 0, 10, {})
     assert seen.silence == 10
