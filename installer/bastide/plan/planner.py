@@ -41,6 +41,7 @@ def make_plan(inputs: PlanInputs) -> Plan:
     canary = switching.canary_of(inputs.site, inputs.facts.hosts)
     ordered = tuple(hosts[name] for name in switching.host_order(inputs.site, canary))
     route = _route(inputs)
+    switching.require_embeddings(inputs.site, ordered)
     return Plan(
         site=inputs.site.name,
         release=inputs.release,

@@ -78,6 +78,7 @@ def stage_description(
         "stop": [unit.name for unit in units if unit.action == "stop"],
         "users": [unit.removesuffix(".service") for unit in needs.units],
         "transition": _transition(host_plan, passage or Passage()),
+        "reembed": _reembed(host_plan, inputs),
         "collect": list(host_plan.collected),
     }
 
@@ -90,6 +91,14 @@ def _transition(host_plan: HostPlan, passage: Passage) -> dict[str, Any]:
         "snapshot": any(step.kind == "snapshot" for step in host_plan.data),
         "restore": restored[0] if restored else "",
     }
+
+
+def _reembed(host_plan: HostPlan, inputs: PlanInputs) -> dict[str, Any]:
+    """Return which collections are embedded anew, each with the field of its text; often none."""
+    declared = inputs.site.upgrades.collections
+    if not declared or not any(step.kind == "reembed" for step in host_plan.data):
+        return {}
+    return {"collections": {name: each.text for name, each in sorted(declared.items())}}
 
 
 def _blobs(needs: HostNeeds) -> list[dict[str, Any]]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+from bastide.errors import PreflightError
 from bastide.plan.inputs import PlanInputs
 from bastide.schema.facts import DataSnapshot, HostFacts
 from bastide.schema.plan import DataStep, HostPlan, UnitChange
-from bastide.schema.release import Gate, MigrationReverse
+from bastide.schema.release import DataMigration, Gate, MigrationKind, MigrationReverse
 from bastide.schema.site import Group, Site
 
 VECTORDB_UNIT = "bastide-vectordb.service"
+NO_EMBEDDINGS = "BAS-5083"
 
 
 def canary_of(site: Site, facts: Mapping[str, HostFacts]) -> str | None:
@@ -84,22 +86,55 @@ def data_steps(
     if inputs.backwards and not inputs.keep_data:
         return _back(facts, target)
     touched = any(unit.name == VECTORDB_UNIT for unit in units)
-    migrations = inputs.upgrade.data_migrations if inputs.upgrade else ()
+    migrations = _migrations(inputs, facts)
     if VECTORDB_UNIT not in facts.units or not (touched or migrations):
         return ()
     what = "copy the vector DB's data, checked by count, digest and queries; writes wait until then"
     steps = [DataStep(kind="snapshot", what=what, bytes=facts.data_bytes)]
     if not inputs.backwards:
-        steps += [
-            DataStep(
-                kind=each.kind.value,
-                what=each.what,
-                reversible=each.reverse is not MigrationReverse.IRREVERSIBLE,
-                why=each.why,
-            )
-            for each in migrations
-        ]
+        steps += [_migration(each, inputs) for each in migrations]
     return tuple(steps)
+
+
+def _migrations(inputs: PlanInputs, facts: HostFacts) -> tuple[DataMigration, ...]:
+    """Return the changes of data on the way to the release; none if the host runs it already."""
+    if inputs.upgrade is None or facts.release == inputs.release:
+        return ()
+    return inputs.upgrade.data_migrations
+
+
+def _migration(migration: DataMigration, inputs: PlanInputs) -> DataStep:
+    what, declared = migration.what, sorted(inputs.site.upgrades.collections)
+    if migration.kind is MigrationKind.REEMBED:
+        what = (
+            f"{what} (collections: {', '.join(declared)})"
+            if declared
+            else "no collection is declared under upgrades.collections: nothing is embedded anew"
+        )
+    return DataStep(
+        kind=migration.kind.value,
+        what=what,
+        reversible=migration.reverse is not MigrationReverse.IRREVERSIBLE,
+        why=migration.why,
+    )
+
+
+def require_embeddings(site: Site, hosts: Iterable[HostPlan]) -> None:
+    """See that each host whose data is embedded anew runs the model that does it.
+
+    Raises:
+        PreflightError: One does not.
+    """
+    for host in hosts:
+        anew = any(step.kind == "reembed" for step in host.data)
+        if anew and site.upgrades.collections and Group.EMBEDDINGS not in host.groups:
+            raise PreflightError(
+                f"{host.host} has the vector DB, whose collections are to be embedded anew, but no "
+                "embedding server: it has no model for that; nothing was changed",
+                code=NO_EMBEDDINGS,
+                hint=f"give {host.host} the group embeddings in site.yaml, or take the collections "
+                "out of upgrades.collections and embed them anew yourself",
+            )
 
 
 def _back(facts: HostFacts, target: int) -> tuple[DataStep, ...]:

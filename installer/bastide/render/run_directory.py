@@ -106,6 +106,7 @@ def _inventory(folder: RunFolder, contents: RunContents) -> bytes:
             "bastide_generation_digest": host.generation_digest,
             "bastide_units": list(stage["units"]),
             "bastide_os_packages": list(stage["os_packages"]),
+            "bastide_reembeds": bool(stage.get("reembed")),
         }
     return inventory(contents.site, contents.site_root, variables, hosts)
 

@@ -24,6 +24,7 @@ class Credentials:
     Args:
         depot: The depot's certificate and key.
         token: What hosts show to the depot; of this run only.
+        pass_: What lets this run write vectors while clients may not.
         sealed: What travels to the hosts, encrypted with Ansible Vault.
         digests: SHA-256 of each secret in it, by name: what a host can compare without being told.
         password_file: The file with the password that opens ``sealed``.
@@ -33,6 +34,7 @@ class Credentials:
 
     depot: Identity
     token: str
+    pass_: str
     sealed: bytes
     digests: dict[str, str]
     password_file: Path
@@ -56,13 +58,14 @@ def open_credentials(site: Site, folder: SiteFolder, home: Home, salt: str = "")
         ConfigError: There are no secrets, or they don't open.
     """
     found, notes = ensure_certificates(folder, home, site, datetime.now(UTC))
-    token = secrets.token_urlsafe(32)
+    token, pass_ = secrets.token_urlsafe(32), secrets.token_urlsafe(24)
     label = label_of(folder.secrets.read_bytes(), where=str(folder.secrets))
-    carried = host_secrets(found, site, token)
+    carried = host_secrets(found, site, token, pass_)
     plain = json.dumps({"bastide_secrets": carried})
     return Credentials(
         depot=Identity(found.depot_certificate_pem, found.depot_key_pem),
         token=token,
+        pass_=pass_,
         sealed=seal(plain.encode(), read_password(home, label), label),
         digests={name: sha256(text.encode()).hexdigest() for name, text in carried.items()},
         password_file=password_file(home, label),

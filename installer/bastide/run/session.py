@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 import threading
 import time
 from collections import Counter
@@ -111,7 +110,6 @@ class Session:
         self._served: set[str] = set()
         self._plan: Plan | None = None
         self._move = Move.FRESH
-        self._pass = secrets.token_urlsafe(24)
         self._change_over: ChangeOver | None = None
         self._played: Counter[str] = Counter()
         # Of the approved plan, so that fingerprints in both can be compared.
@@ -197,7 +195,7 @@ class Session:
         """Write inventory, stage descriptions, trees and sealed secrets into the run's folder."""
         opened = self._credentials
         plan = self.plan
-        passage = Passage(self.folder.id, hashlib.sha256(self._pass.encode()).hexdigest())
+        passage = Passage(self.folder.id, hashlib.sha256(opened.pass_.encode()).hexdigest())
         stages = {each.host: stage_description(each, inputs, passage) for each in plan.hosts}
         self._served = {blob["sha256"] for stage in stages.values() for blob in stage["blobs"]}
         run_directory.write(
@@ -246,7 +244,7 @@ class Session:
             return {names[address]: size for address, size in found.items() if address in names}
 
         self.follower.watch(pulled)
-        self._change_over = ChangeOver(self, self.order.keeper, self._pass)
+        self._change_over = ChangeOver(self, self.order.keeper, self._credentials.pass_)
         return self._change_over.go(self._move)
 
     def play(self, playbook: str, variables: Mapping[str, str]) -> Outcome:

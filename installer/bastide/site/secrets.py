@@ -143,13 +143,14 @@ def renewals(secrets: Secrets, site: Site, now: datetime) -> dict[str, str]:
     return {name: why for name, why in found.items() if why}
 
 
-def host_secrets(secrets: Secrets, site: Site, depot_token: str) -> dict[str, str]:
+def host_secrets(secrets: Secrets, site: Site, depot_token: str, pass_: str = "") -> dict[str, str]:
     """Return ``bastide_secrets``: what a run carries to the hosts, as files' contents.
 
     Args:
         secrets: The site's secrets, after `ensure_certificates`.
         site: The site.
         depot_token: The token of this run's depot.
+        pass_: What lets this run write vectors while clients may not.
 
     Raises:
         ConfigError: The gateway's certificate is for other names than the site has now.
@@ -162,7 +163,7 @@ def host_secrets(secrets: Secrets, site: Site, depot_token: str) -> dict[str, st
             code=CERTIFICATE_WRONG,
             hint="run `bastide apply`, which renews it",
         )
-    return {**_files(secrets), "depot_token": depot_token}
+    return {**_files(secrets), "depot_token": depot_token, "pass": pass_}
 
 
 def fingerprints(secrets: Secrets, salt: str, renewed: Iterable[str] = ()) -> Fingerprints:

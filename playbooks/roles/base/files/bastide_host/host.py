@@ -222,11 +222,11 @@ def read_json(path: Path) -> JsonObject | None:
 
 
 @contextlib.contextmanager
-def only_one(paths: Paths, seconds: float = 120.0) -> Iterator[None]:
-    """Hold the host's lock; an agent of an earlier, cut-off run may still be at work."""
+def only_one(paths: Paths, seconds: float = 120.0, name: str = "agent.lock") -> Iterator[None]:
+    """Hold a lock of the host; an agent of an earlier, cut-off run may still be at work."""
     paths.run.mkdir(mode=0o700, parents=True, exist_ok=True)
     deadline = time.monotonic() + seconds
-    with (paths.run / "agent.lock").open("a") as stream:
+    with (paths.run / name).open("a") as stream:
         while True:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -20,6 +20,7 @@ from bastide_host.host import AgentError, JsonObject, Paths, only_one
 from bastide_host.inventory import inventory
 from bastide_host.packages import install_packages
 from bastide_host.prepare import prepare, write_secrets
+from bastide_host.reembed import reembed, reembed_exchange, reembed_final
 from bastide_host.rotation import rotate_in, rotate_out
 from bastide_host.settled import settled
 from bastide_host.stage import stage
@@ -85,6 +86,12 @@ _TRAFFIC: dict[str, Command] = {
         paths, options.server, _names(options.backends), options.seconds
     ),
 }
+# They may take hours beside everything else, and have a lock of their own.
+_BESIDE: dict[str, Command] = {
+    "reembed": lambda paths, options: reembed(paths, _description(options.stage)),
+    "reembed-final": lambda paths, options: reembed_final(paths, _description(options.stage)),
+    "reembed-exchange": lambda paths, _options: reembed_exchange(paths),
+}
 _CHANGING: dict[str, Command] = {
     "prepare": lambda paths, _options: prepare(paths, _own_text()),
     "secrets": lambda paths, options: write_secrets(
@@ -103,10 +110,12 @@ _CHANGING: dict[str, Command] = {
     "restart": lambda paths, options: restart(paths, options.units),
 }
 
+_UNLOCKED = {**_READ_ONLY, **_TRAFFIC, **_BESIDE}
+
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bastide_host.py", description="Bastide's host agent.")
-    parser.add_argument("command", choices=sorted({**_READ_ONLY, **_TRAFFIC, **_CHANGING}))
+    parser.add_argument("command", choices=sorted({**_UNLOCKED, **_CHANGING}))
     parser.add_argument(
         "--unit", dest="units", action="append", default=[], help="to restart, to await"
     )
@@ -125,9 +134,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def _answer(options: argparse.Namespace) -> JsonObject:
     paths = Paths(options.root)
-    unlocked = {**_READ_ONLY, **_TRAFFIC}
-    if options.command in unlocked:
-        return unlocked[options.command](paths, options)
+    if options.command in _UNLOCKED:
+        return _UNLOCKED[options.command](paths, options)
     with only_one(paths):
         return _CHANGING[options.command](paths, options)
 

@@ -92,11 +92,11 @@ SECRET_FILES = (  # name in the input, file, mode, groups that get it (empty: ev
 
 
 def write_secrets(paths: Paths, secrets: Mapping[str, str], groups: list[str]) -> JsonObject:
-    """Write the secrets that a host of ``groups`` needs, and the depot's token for this run.
+    """Write the secrets that a host of ``groups`` needs, and the two of this run.
 
     Args:
         paths: The host's paths.
-        secrets: By name, as in ``SECRET_FILES``, and ``depot_token``.
+        secrets: By name, as in ``SECRET_FILES``, ``depot_token`` and ``pass``.
         groups: The host's groups.
 
     Raises:
@@ -110,5 +110,6 @@ def write_secrets(paths: Paths, secrets: Mapping[str, str], groups: list[str]) -
             raise AgentError("BAS-6063", f"the secret '{name}' is empty", "run bastide init again")
         if write_atomic(paths.at(path), secrets[name].encode(), mode):
             changed.append(path)
-    write_atomic(paths.run / "depot_token", secrets.get("depot_token", "").encode(), 0o600)
+    for name in ("depot_token", "pass"):  # of this run only
+        write_atomic(paths.run / name, secrets.get(name, "").encode(), 0o600)
     return {"changed": bool(changed), "files": changed}

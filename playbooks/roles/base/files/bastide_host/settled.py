@@ -10,6 +10,7 @@ from bastide_host.host import JsonObject, Paths, read_json, sha256_of, text_of
 from bastide_host.packages import lacking, repository_is_current
 from bastide_host.places import places
 from bastide_host.prepare import SECRET_FILES, internet_sources
+from bastide_host.reembed import state_file
 from bastide_host.rotation import out_of_rotation
 from bastide_host.stage import blobs_of
 from bastide_host.switch import units_to_restart
@@ -54,6 +55,8 @@ def _generation(paths: Paths, description: JsonObject) -> Iterator[str]:
         yield f"{changed[0]} differs from what the generation was built with"
     if transition_of(paths):
         yield "a switch of generations is under way"
+    elif state_file(paths).exists():
+        yield "what embedding anew left is still there"
     elif paths.fence.exists():
         yield "writes to the vector DB are refused, and no switch is under way"
     good = (read_json(paths.good) or {}).get("good", [])

@@ -24,6 +24,7 @@ from bastide_host.host import (
     run,
     write_atomic,
 )
+from bastide_host.reembed import drop_shadows, expect_shadows, is_pending
 from bastide_host.switch import activate, deactivate, require_intact, units_to_restart
 
 FORMAT = "bastide.transition/1"
@@ -71,7 +72,11 @@ def begin(paths: Paths, description: JsonObject) -> JsonObject:
             data.raise_fence(paths, order["run"], order["pass_sha256"])
         if found["snapshot"] and live != number:
             data.take_snapshot(paths, found["snapshot"], found["before"])
-    return {"changed": bool(found), "restart": _will_restart(paths, description, found)}
+    return {
+        "changed": bool(found),
+        "restart": _will_restart(paths, description, found),
+        "reembed": bool(description.get("reembed")) and live != number,
+    }
 
 
 def _will_restart(paths: Paths, description: JsonObject, found: JsonObject | None) -> list[str]:
@@ -98,7 +103,8 @@ def switch(paths: Paths, description: JsonObject) -> JsonObject:
         require_intact(paths, number)
     if found and found["restore"]:
         _put_back(paths, found["restore"])
-    return activate(paths, number, description)
+    answer = activate(paths, number, description)
+    return {**answer, "reembed": is_pending(paths, description["digest"])}
 
 
 def _put_back(paths: Paths, snapshot: str) -> None:
@@ -169,6 +175,8 @@ def revert_end(paths: Paths) -> JsonObject:
     _close(paths)
     if stamp:
         data.drop_snapshot(paths, found["snapshot"])
+    with contextlib.suppress(AgentError):  # the next apply looks for them: all else is as before
+        drop_shadows(paths)
     sweep(paths)
     return {"changed": True, "generation": found["before"]}
 
@@ -184,9 +192,11 @@ def promote(paths: Paths, description: JsonObject) -> JsonObject:
         raise AgentError(NOT_THERE, f"generation {number} is not the live one", "apply again")
     marked = _mark_good(paths, number, description)
     if found and found["restore"]:
+        expect_shadows(paths, data.find_snapshot(paths, found["restore"]))
         data.set_aside(paths, found["restore"])
     closed = _close(paths)
-    removed = collect(paths, description.get("collect", ())) + sweep(paths)
+    removed = drop_shadows(paths)
+    removed += collect(paths, description.get("collect", ())) + sweep(paths)
     return {"changed": bool(closed or marked or removed), "removed": removed}
 
 

@@ -36,18 +36,20 @@ class VectorDb:
 
     Args:
         paths: The host's paths: its live generation says where the service listens.
+        pass_: What lets writes through a fence; empty: nothing.
 
     Raises:
         AgentError: This host's generation has no vector DB.
     """
 
-    def __init__(self, paths: Paths) -> None:
+    def __init__(self, paths: Paths, pass_: str = "") -> None:
         services = (read_json(paths.current / "etc/host.json") or {}).get("services", {})
         parts = urllib.parse.urlsplit(services.get(UNIT, ""))
         if not parts.hostname:
             raise AgentError("BAS-6078", f"{UNIT} is not a service of this host's generation")
         self._address = (parts.hostname, parts.port)
         self._key = text_of(paths.secrets / "api_key").strip()
+        self._pass = {"x-bastide-pass": pass_} if pass_ else {}
 
     def ask(self, method: str, path: str, body: JsonObject | None = None) -> Any:  # noqa: ANN401 - JSON
         """Return the result of one request.
@@ -56,7 +58,7 @@ class VectorDb:
             OSError: No answer.
             RefusedError: Another answer than 200.
         """
-        headers = {"api-key": self._key, "content-type": "application/json"}
+        headers = {"api-key": self._key, "content-type": "application/json", **self._pass}
         connection = http.client.HTTPConnection(*self._address, timeout=_SECONDS)
         with contextlib.closing(connection):
             try:
