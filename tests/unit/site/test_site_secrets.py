@@ -262,9 +262,11 @@ def test_a_certificate_of_another_ca_is_renewed(folder: SiteFolder, home: Home) 
 def test_host_secrets_are_those_of_the_contract(folder: SiteFolder, home: Home) -> None:
     create(folder, home)
     secrets = open_secrets(folder, home)
-    carried = host_secrets(secrets, make.make_site(), "token")
+    carried = host_secrets(secrets, make.make_site(), "token", "pass")
+    assert carried["pass"] == "pass"
     assert set(carried) == {
-        "api_key", "read_only_api_key", "depot_token", "gateway_pem", "gateway_keys_map", "ca_pem",
+        "api_key", "read_only_api_key", "depot_token", "pass", "gateway_pem", "gateway_keys_map",
+        "ca_pem",
     }  # fmt: skip
     assert carried["depot_token"] == "token"
     lines = dict(line.split(" ") for line in carried["gateway_keys_map"].splitlines())

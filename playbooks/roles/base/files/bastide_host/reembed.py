@@ -14,7 +14,6 @@ import json
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from bastide_host.embedder import Embedder, stop_server
 from bastide_host.host import (
@@ -65,7 +64,7 @@ def reembed(paths: Paths, description: JsonObject) -> JsonObject:
             if entry["filled"]:
                 continue
 
-            def saw(following: Any, entry: JsonObject = entry) -> None:  # noqa: ANN401 - an id
+            def saw(following: int | str | None, entry: JsonObject = entry) -> None:
                 entry.update(offset=following, filled=following is None)
                 _write(paths, state)
 

@@ -100,7 +100,9 @@ class Pair:
             index = {"field_name": field, "field_schema": schema.get("params", schema["data_type"])}
             self._db.ask("PUT", f"{self._new}/index", index)
 
-    def fill(self, offset: Any, saw: Callable[[Any], None], tally: Tally) -> None:  # noqa: ANN401 - an id
+    def fill(
+        self, offset: int | str | None, saw: Callable[[int | str | None], None], tally: Tally
+    ) -> None:
         """Bring every point from an offset on into the shadow, unless it is there as it is.
 
         Args:
@@ -204,12 +206,12 @@ class Pair:
     def _scroll(
         self,
         path: str,
-        offset: Any,
+        offset: int | str | None,
         *,
-        payload: bool,  # noqa: ANN401 - an id
+        payload: bool,
     ) -> Iterator[tuple[list[JsonObject], Any]]:
         while True:
-            asked = {"limit": BATCH, "with_payload": payload, "with_vector": False}
+            asked: JsonObject = {"limit": BATCH, "with_payload": payload, "with_vector": False}
             if offset is not None:
                 asked["offset"] = offset
             answer = self._db.ask("POST", f"{path}/points/scroll", asked)
@@ -243,7 +245,7 @@ def _one_vector(name: str, params: JsonObject) -> tuple[str, int]:
     """Return name (empty: it has none) and width of a collection's only vector."""
     vectors = params.get("vectors") or {}
     named = {"": vectors} if "size" in vectors else vectors
-    only = next(iter(named.values()), {})
+    only: JsonObject = next(iter(named.values()), {})
     if len(named) != 1 or params.get("sparse_vectors") or only.get("multivector_config"):
         raise AgentError(
             UNFIT,
