@@ -6,7 +6,6 @@ Only the model is a stand-in: a server on loopback that answers with vectors of 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import http.server
 import json
 import random
@@ -20,8 +19,9 @@ from typing import Any
 
 import pytest
 from bastide_host import embedder, reembed
+from bastide_host.data import lift_fence
 from bastide_host.host import AgentError
-from bastide_host.shadow import MARK
+from bastide_host.shadow import MARK, Pair
 from bastide_host.vectors import VectorDb
 from qdrant_client import models
 
@@ -160,7 +160,7 @@ def test_all_vectors_are_made_anew_and_exchanged(docs: Any) -> None:
     assert info.payload_schema["tenant"].params.is_tenant
     assert info.config.metadata["owner"] == "plant"
     assert info.config.metadata[MARK]
-    assert Model.texts == 401  # each once, and one for the width
+    assert Model.texts == 421  # each once, one for the width, 20 for the proof
 
 
 def test_what_is_written_meanwhile_is_there_afterwards(docs: Any) -> None:
@@ -288,15 +288,34 @@ def test_a_collection_that_is_not_there_is_no_fault(docs: Any) -> None:
 def test_a_broken_shadow_is_not_served(docs: Any) -> None:
     reembed.reembed(docs.paths, stage())
     client = docs.server.client()
-    swapped = [models.PointVectors(id=n, vector=vector_of("odd")) for n in range(1, 400, 2)]
-    swapped += [models.PointVectors(id=1, vector=[-x for x in vector_of("odd")])]
-    client.update_vectors(NEXT, swapped)
-    digest = hashlib.sha256(b"pass").hexdigest()
-    assert digest
     client.delete(NEXT, [5])
     docs.raise_fence()
-    answer = reembed.reembed_final(docs.paths, stage())
-    assert answer["collections"]["docs"]["embedded"] == 1  # the lost one is made again
+    told = stage()
+    answer = reembed.reembed_final(docs.paths, told)
+    assert answer["collections"]["docs"]["embedded"] == 1  # what was lost is made again
+    lift_fence(docs.paths)
+    others = [
+        models.PointVectors(id=n, vector=vector_of(f"text {n + 2}")) for n in range(1, 400, 2)
+    ]
+    client.update_vectors(NEXT, others)
+    docs.raise_fence()
+    with pytest.raises(AgentError, match="not nearest to the vector of its text") as caught:
+        reembed.reembed_final(docs.paths, told)
+    assert caught.value.code == "BAS-6098"
+    lift_fence(docs.paths)
+    client.create_payload_index(NEXT, "n", models.PayloadSchemaType.INTEGER)
+    odd = models.Filter(must=[models.FieldCondition(key="n", range=models.Range(gte=0))])
+    client.delete(NEXT, odd)
+    docs.raise_fence()
+    pair = Pair(VectorDb(docs.paths, "pass"), "docs", "text", mark_of_shadow(docs), None)  # type: ignore[arg-type]
+    assert pair.ready() is False
+    with pytest.raises(AgentError, match="it has 0 points, expected 400") as caught:
+        pair.prove()
+    assert caught.value.code == "BAS-6098"
+
+
+def mark_of_shadow(docs: Any) -> str:
+    return str(docs.server.client().get_collection(NEXT).config.metadata[MARK])
 
 
 def test_what_is_left_is_removed(docs: Any) -> None:

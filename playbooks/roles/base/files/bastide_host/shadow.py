@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import math
 import urllib.parse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ MARK = "bastide_reembedding"  # in a collection's metadata: the migration that m
 BATCH = 64
 SAMPLE = 20
 _TIES = 10
-_NEAR = 1e-4
+_SAME = 0.999  # cosine of two vectors of one text: batches of other sizes round otherwise
 UNFIT = "BAS-6096"
 NOT_PROVED = "BAS-6098"
 
@@ -136,7 +137,7 @@ class Pair:
                 tally.removed += len(gone)
 
     def prove(self) -> int:
-        """Return the number of points, the same in both; a sample finds itself in the shadow.
+        """Return the number of points, the same in both; a sample has the vectors of its texts.
 
         Raises:
             AgentError: They differ.
@@ -147,11 +148,9 @@ class Pair:
         ]
         if counts[0] != counts[1]:
             raise self._unproved(f"it has {counts[1]} points, expected {counts[0]}")
-        texts = {"must_not": [{"is_empty": {"key": self._field}}]}
-        asked = {"query": {"sample": "random"}, "filter": texts, "limit": SAMPLE}
-        for point in self._db.ask("POST", f"{self._new}/points/query", asked)["points"]:
-            if not self._finds_itself(point["id"]):
-                raise self._unproved(f"point {point['id']} is not nearest to its own new vector")
+        for point, vector in self._sample():
+            if not self._finds(point, vector):
+                raise self._unproved(f"point {point} is not nearest to the vector of its text")
         return int(counts[0])
 
     # --- inside ------------------------------------------------------------------------------
@@ -162,28 +161,43 @@ class Pair:
             "the old ones are served on; apply again, and report it if it stays",
         )
 
-    def _finds_itself(self, point: int | str) -> bool:
-        """Return whether nothing is nearer to a point's vector than the point; equals are."""
-        vector = self._points(self._new, [point], vectors=True)[0]["vector"]
-        asked = {"limit": _TIES, "params": {"exact": True}, "with_payload": False}
-        asked["query"] = vector[self._using] if self._using else vector
+    def _sample(self) -> list[tuple[int | str, list[float]]]:
+        """Return a few points, drawn at random, with vectors of their texts, made once more."""
+        asked = {"query": {"sample": "random"}, "limit": SAMPLE, "with_payload": True}
+        points = self._db.ask("POST", f"{self._new}/points/query", asked)["points"]
+        texts = [(point["id"], text) for point in points if (text := self._text(point))]
+        return [
+            (point, vector)
+            for (point, _), vector in zip(texts, self._embedder.embed(texts))  # noqa: B905 - new in 3.10
+        ]
+
+    def _finds(self, point: int | str, vector: list[float]) -> bool:
+        """Return whether a point has a vector, and nothing is nearer to that; equals may be."""
+        stored = self._points(self._new, [point], vectors=True)[0]["vector"]
+        if _cosine(stored[self._using] if self._using else stored, vector) < _SAME:
+            return False
+        asked = {"query": vector, "limit": _TIES, "params": {"exact": True}, "with_payload": False}
         if self._using:
             asked["using"] = self._using
         hits = self._db.ask("POST", f"{self._new}/points/query", asked)["points"]
-        best = hits[0]["score"]
-        equals = [hit["id"] for hit in hits if abs(hit["score"] - best) <= _NEAR * max(1, best)]
+        scores = [hit["score"] for hit in hits]
+        equals = [hit["id"] for hit in hits if abs(hit["score"] - scores[0]) <= 1 - _SAME]
         return point in equals or len(equals) == _TIES
+
+    def _text(self, point: JsonObject) -> str:
+        """Return the text of a point; empty if it has none."""
+        text = (point["payload"] or {}).get(self._field)
+        return text if isinstance(text, str) and text.strip() else ""
 
     def _bring(self, points: list[JsonObject], tally: Tally) -> None:
         there = {p["id"]: p for p in self._points(self._new, [p["id"] for p in points])}
         texts, bare = [], []
         for point in points:
-            text = (point["payload"] or {}).get(self._field)
-            if not isinstance(text, str) or not text.strip():
+            if not self._text(point):
                 bare.append(point)
             elif (there.get(point["id"]) or {}).get("payload", None) != point["payload"]:
                 texts.append(point)
-        made = self._embedder.embed([(p["id"], p["payload"][self._field]) for p in texts])
+        made = self._embedder.embed([(p["id"], self._text(p)) for p in texts])
         wanted = [self._point(p, vector) for p, vector in zip(texts, made)]  # noqa: B905 - new in 3.10
         tally.embedded += len(wanted)
         if bare and self._size != self._new_size:
@@ -239,6 +253,11 @@ def config_of(database: VectorDb, collection: str) -> JsonObject | None:
 def mark_of(config: JsonObject) -> str:
     """Return which migration made a collection; empty: none."""
     return str(config.get("metadata", {}).get(MARK, ""))
+
+
+def _cosine(one: list[float], other: list[float]) -> float:
+    length = math.sqrt(sum(x * x for x in one) * sum(x * x for x in other))
+    return sum(x * y for x, y in zip(one, other)) / length if length else 0.0  # noqa: B905 - 3.10
 
 
 def _one_vector(name: str, params: JsonObject) -> tuple[str, int]:
