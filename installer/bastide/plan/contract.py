@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from bastide.layout import HOST_SECRET_FILES
+from bastide.layout import HOST_SECRET_FILES, HOST_STATE
 from bastide.plan.inputs import PlanInputs
 from bastide.plan.needs import HostNeeds
 from bastide.plan.places import EFFECTS
@@ -21,6 +21,7 @@ from bastide.schema.plan import (
     HostPlan,
     ModelChange,
     PackageChange,
+    PathChange,
     PortChange,
     SecretChange,
     UnitChange,
@@ -146,13 +147,25 @@ def interruption(
     return found
 
 
+_REEMBED = tuple(
+    PathChange(path=path, why=f"{what}; gone at its end", certain=False)
+    for path, what in (
+        (str(HOST_STATE / "reembed.json"), "how far embedding anew is"),
+        ("/run/bastide-reembed.json", "settings of the server that embeds anew"),
+        ("/run/systemd/system/bastide-reembed.service", "the server that embeds anew"),
+    )
+)
+
+
 def with_data(plan: HostPlan, data: tuple[DataStep, ...]) -> HostPlan:
-    """Return a host's plan with steps on stored data, and the room that their copies take."""
+    """Return a host's plan with steps on stored data, and what they take and write."""
     room = sum(step.bytes for step in data)
     disk = dict(plan.disk_needed)
     if room:
         disk["/var/lib"] = disk.get("/var/lib", 0) + room
-    return plan.replace(data=data, disk_needed=disk)
+    anew = _REEMBED if any(step.kind == "reembed" for step in data) else ()
+    paths = tuple(sorted((*plan.paths, *anew), key=lambda change: change.path))
+    return plan.replace(data=data, disk_needed=disk, paths=paths)
 
 
 def site_view(site: Site) -> dict[str, str]:

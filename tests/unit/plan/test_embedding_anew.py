@@ -75,3 +75,11 @@ def test_a_host_without_the_model_cannot_embed_anew() -> None:
     assert caught.value.code == "BAS-5083"
     assert "group embeddings" in caught.value.hint
     assert make_plan(upgrade({}, apart)).changes
+
+
+def test_the_plan_lists_what_embedding_anew_writes() -> None:
+    (host,) = make_plan(upgrade(DOCS)).hosts
+    paths = {change.path: change for change in host.paths}
+    assert not paths["/var/lib/bastide/reembed.json"].certain
+    assert "/run/systemd/system/bastide-reembed.service" in paths
+    assert list(paths) == sorted(paths)
