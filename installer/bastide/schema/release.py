@@ -101,7 +101,7 @@ class MigrationReverse(StrEnum):
     """How a rollback undoes a data migration."""
 
     SNAPSHOT = "snapshot"  # the snapshot of the switch window is put back
-    KEPT = "kept"  # the old vectors were kept beside the new ones, and are served again
+    KEPT = "kept"  # the old vectors, which the snapshot has, are served again
     IRREVERSIBLE = "irreversible"
 
 

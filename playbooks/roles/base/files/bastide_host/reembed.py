@@ -32,6 +32,8 @@ from bastide_host.vectors import RefusedError, VectorDb
 FORMAT = "bastide.reembed/1"
 REFUSED = "BAS-6099"
 _LOCK = "reembed.lock"  # of its own: a pass may take hours, and keeps no other command waiting
+_PATIENCE = 86_400.0  # s for the first pass of a run that was cut off: it does the same work
+_HURRY = 120.0  # s under the fence, where such a pass ends at its next write
 
 
 def state_file(paths: Paths) -> Path:
@@ -56,7 +58,7 @@ def reembed(paths: Paths, description: JsonObject) -> JsonObject:
     if not description.get("reembed") or paths.fence.exists():
         return {"changed": False, "collections": {}}
     tallies = {}
-    with _at_work(paths, description) as (state, pairs):
+    with _at_work(paths, description, _PATIENCE) as (state, pairs):
         for pair in pairs:
             entry, tally = state["collections"][pair.name], Tally()
             if pair.ready():
@@ -86,7 +88,7 @@ def reembed_final(paths: Paths, description: JsonObject) -> JsonObject:
             REFUSED, "writes are let in: what is brought over may change", "apply again"
         )
     tallies: dict[str, JsonObject] = {}
-    with _at_work(paths, description) as (state, pairs):
+    with _at_work(paths, description, _HURRY) as (state, pairs):
         for pair in pairs:
             tally = Tally()
             pair.ready()
@@ -146,9 +148,11 @@ def _database(paths: Paths) -> VectorDb:
 
 
 @contextlib.contextmanager
-def _at_work(paths: Paths, description: JsonObject) -> Iterator[tuple[JsonObject, list[Pair]]]:
+def _at_work(
+    paths: Paths, description: JsonObject, seconds: float
+) -> Iterator[tuple[JsonObject, list[Pair]]]:
     """Alone among passes: gives the migration's state and the collections that there are."""
-    with only_one(paths, name=_LOCK), _explained():
+    with only_one(paths, seconds, _LOCK), _explained():
         database = _database(paths)
         state = _state(paths, description)
         with Embedder(paths, int(description["generation"])) as embedder:
