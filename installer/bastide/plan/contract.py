@@ -152,7 +152,7 @@ _REEMBED = tuple(
     for path, what in (
         (str(HOST_STATE / "reembed.json"), "how far embedding anew is"),
         ("/run/bastide-reembed.json", "settings of the server that embeds anew"),
-        ("/run/systemd/system/bastide-reembed.service", "the server that embeds anew"),
+        ("/run/systemd/system/reembed-bastide.service", "the server that embeds anew"),
     )
 )
 

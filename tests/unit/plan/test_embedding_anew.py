@@ -81,5 +81,5 @@ def test_the_plan_lists_what_embedding_anew_writes() -> None:
     (host,) = make_plan(upgrade(DOCS)).hosts
     paths = {change.path: change for change in host.paths}
     assert not paths["/var/lib/bastide/reembed.json"].certain
-    assert "/run/systemd/system/bastide-reembed.service" in paths
+    assert "/run/systemd/system/reembed-bastide.service" in paths
     assert list(paths) == sorted(paths)
