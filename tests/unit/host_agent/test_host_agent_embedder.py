@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from bastide_host.condition_units import unit_state
 from bastide_host.embedder import UNIT, Embedder, start_server, stop_server
 from bastide_host.host import AgentError, Paths
 
@@ -45,6 +46,8 @@ def test_it_runs_from_the_new_generation_with_the_same_sandbox(host: Paths) -> N
     assert config["model"]["path"] == "/opt/bastide/generations/2/models/m.gguf"
     assert config["server"]["host"] == "127.0.0.1"
     assert config["server"]["port"] not in {0, 8082}
+    # What a killed pass leaves does not keep the next run from going on.
+    assert unit_state(host)["unit_files"] == []
     stop_server(host)
     assert not list(host.at("/run/systemd/system").iterdir())
     assert not host.at("/run/bastide-reembed.json").exists()
