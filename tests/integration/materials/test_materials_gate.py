@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -76,15 +75,10 @@ def test_gemma_is_refused_before_anything_is_fetched(
 ) -> None:
     monkeypatch.setenv("BASTIDE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("BASTIDE_CACHE", str(tmp_path / "cache"))
-    catalogue = tmp_path / "catalogue"
-    shutil.copytree(resources.catalogue(), catalogue)
-    release = next((catalogue / "releases").glob("starter-*.yaml"))
-    text = release.read_text().replace("smollm2-135m-instruct-q4_1", GEMMA)
-    release.write_text(text)
     said = CliRunner().invoke(
         main,
         [
-            *("bundle", "build", "--catalogue", str(catalogue), "--release", "starter"),
+            *("bundle", "build", "--release", "starter_gemma"),
             *("--target", "debian12-x86_64", "--out", str(tmp_path / "out"), "--json"),
         ],
     )
