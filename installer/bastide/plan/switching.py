@@ -89,7 +89,9 @@ def data_steps(
     migrations = _migrations(inputs, facts)
     if VECTORDB_UNIT not in facts.units or not (touched or migrations):
         return ()
-    what = "copy the vector DB's data, checked by count, digest and queries; writes wait until then"
+    what = (
+        "copy the vector DB's data, proved; writes get a retryable 503 until the gates have passed"
+    )
     steps = [DataStep(kind="snapshot", what=what, bytes=facts.data_bytes)]
     if not inputs.backwards:
         steps += [_migration(each, inputs) for each in migrations]
