@@ -83,6 +83,7 @@ class Bench:
         return {
             "HOST": fault.host,
             "DISK": str(self.disk(fault.host)),
+            "INSTALLED": str(self.disk("host1")),
             "SITE": str(self.site(fault)),
             "ADDRESS": addresses[fault.host],
             "NETWORK": addresses[fault.host].rpartition(".")[0],
