@@ -63,11 +63,7 @@ def locker(path: str, how: str) -> str:
 
 
 UNLOCK = "on 'systemctl stop locker; rm /root/hold.py'"
-# The chat model, which host1 has got and host2 would get.
-BLOB = (
-    "D=$(basename $(ls -S $INSTALLED/var/lib/bastide/models/*.gguf | head -1) .gguf); "
-    "F=$BASTIDE_HOME/store/sha256/$(echo $D | head -c 2)/$D; "
-)
+BLOB = "F=$BLOB; "  # the chat model in the store
 MODEL = "M=$(ls $DISK/var/lib/bastide/models/*.gguf | head -1); "
 GENERATION = "G=$(readlink -f $DISK/opt/bastide/generations/*/ | head -1); "
 TMPFS = "on 'mkdir -p {path} && mount -t tmpfs -o {options} tmpfs {path}'"
