@@ -25,6 +25,9 @@ from typing import Any
 
 from preflight_kinds import FAULTS, MENDED, Fault
 
+from bastide.cli.context import load_context
+from bastide.schema.artifact import ArtifactKind
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "reliability.md"
 BEGIN, END = "<!-- preflight faults -->", "<!-- end of preflight faults -->"
@@ -83,6 +86,7 @@ class Bench:
         return {
             "HOST": fault.host,
             "DISK": str(self.disk(fault.host)),
+            "BLOB": str(self.blob(self.site(fault))),
             "SITE": str(self.site(fault)),
             "ADDRESS": addresses[fault.host],
             "NETWORK": addresses[fault.host].rpartition(".")[0],
@@ -98,6 +102,13 @@ class Bench:
 
     def site(self, fault: Fault) -> Path:
         return self.folder / fault.site
+
+    def blob(self, site: Path) -> Path:
+        """Return where the store has the site's chat model."""
+        context = load_context(site)
+        models = context.bundle.manifest.of_kind(ArtifactKind.MODEL)
+        (model,) = (each for each in models if each.name == context.site.models.llm)
+        return context.store.blob(model.sha256)
 
     def asks(self, line: str, site: Path) -> tuple[int, dict[str, Any]]:
         done = self.shell(f"bastide lab exec -- bastide {line} --site {site} --json")

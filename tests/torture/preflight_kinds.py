@@ -63,7 +63,7 @@ def locker(path: str, how: str) -> str:
 
 
 UNLOCK = "on 'systemctl stop locker; rm /root/hold.py'"
-BLOB = "B=$(cd $BASTIDE_HOME/store && ls -S sha256/*/* | head -1); F=$BASTIDE_HOME/store/$B; "
+BLOB = "F=$BLOB; "  # the chat model in the store
 MODEL = "M=$(ls $DISK/var/lib/bastide/models/*.gguf | head -1); "
 GENERATION = "G=$(readlink -f $DISK/opt/bastide/generations/*/ | head -1); "
 TMPFS = "on 'mkdir -p {path} && mount -t tmpfs -o {options} tmpfs {path}'"
@@ -386,8 +386,9 @@ LEFTOVERS = (
     installed(
         "link to the engine's plug-ins leads nowhere",
         "BAS-5162",
-        "on 'cd /opt/bastide/current && readlink backends > /root/kept.link && ln -sfn nowhere backends'",
-        "on 'ln -sfn $(cat /root/kept.link) /opt/bastide/current/backends'",
+        "on 'cd /opt/bastide/current/backends && f=$(ls | head -1) && readlink $f > /root/kept.link "
+        "&& echo $f > /root/where && ln -sfn nowhere $f'",
+        "on 'ln -sfn $(cat /root/kept.link) /opt/bastide/current/backends/$(cat /root/where)'",
     ),
     installed(
         "model damaged, of the right size",
@@ -489,7 +490,7 @@ CONTROL = (
           "rm $F; mv $WORK/bad $F; echo $F > $WORK/where",
           "rm -f $(cat $WORK/where); mv $WORK/blob $(cat $WORK/where)"),
     Fault("vault password lost", "BAS-5176", "mv $BASTIDE_HOME/vault $BASTIDE_HOME/kept",
-          "mv $BASTIDE_HOME/kept $BASTIDE_HOME/vault"),
+          "mv $BASTIDE_HOME/kept $BASTIDE_HOME/vault", apply_exits=(5, 2)),
     Fault("site CA's file damaged", "BAS-5177", "cp $SITE/ca.pem $WORK/ca; echo x > $SITE/ca.pem",
           "mv $WORK/ca $SITE/ca.pem"),
     Fault("site CA ended", "BAS-5178",

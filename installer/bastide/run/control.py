@@ -113,7 +113,7 @@ def look_at_control(desk: Desk, facts: SiteFacts, listener: Listener) -> Control
     """
     folder, home, wanted = desk.folder, desk.home, desk.wanted
     starts, ends, authority_fault = _authority(folder)
-    fault, hint = _secrets_fault(folder, home)
+    certificate, fault, hint = _open(folder, home)
     room = os.statvfs(folder.root)
     models = [a for a in wanted.manifest.of_kind(ArtifactKind.MODEL) if a.name in wanted.cards]
     return ControlCondition(
@@ -122,7 +122,7 @@ def look_at_control(desk: Desk, facts: SiteFacts, listener: Listener) -> Control
         depot_greeting=listener.greeting,
         authority_from=starts,
         authority_until=ends,
-        authority_fault=authority_fault,
+        authority_fault=authority_fault or _is_other(folder, certificate),
         secrets_fault=fault,
         secrets_hint=hint,
         blobs=tuple(blob_faults(_lacking(wanted, facts), wanted.blobs, READ_SECONDS)),
@@ -216,15 +216,20 @@ def _authority(folder: SiteFolder) -> tuple[int | None, int | None, str]:
     return int(begin.timestamp()), int(end.timestamp()), ""
 
 
-def _secrets_fault(folder: SiteFolder, home: Home) -> tuple[str, str]:
+def _open(folder: SiteFolder, home: Home) -> tuple[str, str, str]:
+    """Return the CA's certificate by the site's secrets, or why they don't open, and a hint."""
     try:
-        opened = open_secrets(folder, home)
+        return open_secrets(folder, home).ca_certificate_pem.strip(), "", ""
     except BastideError as error:
-        return str(error), error.hint
-    with contextlib.suppress(OSError):
-        if folder.authority.read_text().strip() != opened.ca_certificate_pem.strip():
-            return f"{folder.authority} is another CA than that of the secrets", ""
-    return "", ""
+        return "", str(error), error.hint
+
+
+def _is_other(folder: SiteFolder, certificate: str) -> str:
+    """Return a sentence if the CA's file is not that of the secrets; empty if it is."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        if certificate and folder.authority.read_text().strip() != certificate:
+            return f"{folder.authority} is another CA than that of the secrets"
+    return ""
 
 
 def _can_write(folder: Path) -> bool:

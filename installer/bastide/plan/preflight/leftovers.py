@@ -76,13 +76,13 @@ def environment(host: HostView) -> Iterator[Trouble]:
     CONDITION,
     "BAS-5162",
     "the engine finds its plug-ins",
-    "The link to the engine's plug-ins in the live generation leads nowhere: no model would load",
+    "A link to the engine's plug-ins in the live generation leads nowhere: no model would load",
     "move /opt/bastide/current/generation.json and the link away; the next apply builds a new one",
 )
 def backends(host: HostView) -> Iterator[Trouble]:
     """Look where the link to the plug-ins leads."""
     if host.condition.backends_dangling:
-        yield Trouble("/opt/bastide/current/backends leads nowhere")
+        yield Trouble("a link in /opt/bastide/current/backends leads nowhere")
 
 
 @refuses(

@@ -25,13 +25,18 @@ def own_state(paths: Paths) -> JsonObject:
         "current_exists": current.is_dir(),
         "record_damaged": current.is_dir() and read_json(current / "generation.json") is None,
         "environment_fault": environment_fault(current),
-        "backends_dangling": (current / "backends").is_symlink()
-        and not (current / "backends").exists(),
+        "backends_dangling": _leads_nowhere(current / "backends"),
         "model_ends": {p.stem: ends(p) for p in (paths.state / "models").glob("*.gguf")},
         "strangers": strangers if not (paths.opt / "bin/bastide_host.py").exists() else [],
         "agent_busy": lock_holder(paths, paths.run / "agent.lock"),
         "fence_since": str((read_json(fence) or {}).get("since", "")) if fence.exists() else None,
     }
+
+
+def _leads_nowhere(backends: Path) -> bool:
+    """Return whether the folder of links to the engine's plug-ins, or one of them, is broken."""
+    links = [backends, *(backends.glob("*") if backends.is_dir() else ())]
+    return any(link.is_symlink() and not link.exists() for link in links)
 
 
 def ends(path: Path) -> str:
