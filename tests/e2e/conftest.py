@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 
@@ -18,6 +19,15 @@ LAB_NAME = "e2e"
 HOSTS = 2
 
 Runner = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave the long tests out unless they are asked for: all together take an hour and more."""
+    if os.environ.get("BASTIDE_LONG_TESTS"):
+        return
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.skip(reason="set BASTIDE_LONG_TESTS=1 to run it"))
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from bastide.run.ask import agent_program
 from bastide.schema.inventory import Inventory, read_inventory
 from bastide.schema.plan import HostPlan, Plan
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 LAB = "plancontract"
 SETUP = (

@@ -16,7 +16,7 @@ import pytest
 from preflight_faults import MOVING, Bench, judge
 from preflight_kinds import FAULTS, Fault
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 LAB = "preflightfaults"
 SHORT = (

@@ -18,7 +18,7 @@ import pytest
 from bastide.lab.spec import host_address
 from bastide.schema.rehearsal import Rehearsal
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 PRODUCTION, LAB = "rehprod", "rehearsed"
 BUILD = "bastide bundle build --target debian12-x86_64"

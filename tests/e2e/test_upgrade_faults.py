@@ -14,7 +14,7 @@ import pytest
 from upgrade_site import Site, set_up, tear_down
 from upgrade_torture import Result, Torture
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 SEED = 4
 
 
