@@ -1,6 +1,6 @@
 """The short form of tests/torture/upgrade_points.py: four faults at chosen moments of a change.
 
-Old and new are one release with other settings, among them the vector DB's port, so that data is
+Old and new are one release with other settings, among them one of the vector DB, so that data is
 fenced and copied. The points share one site and run in order; each must leave both hosts old or
 new, never mixed, with every acknowledged write.
 """

@@ -35,7 +35,8 @@ class Site:
     Args:
         work: The folder.
         lab: The lab's name.
-        settings: Old and new are one release with other settings, instead of two releases.
+        settings: Old and new are one release with other settings, instead of two releases, and
+            no disk is small enough to be filled.
     """
 
     work: Path
@@ -110,7 +111,7 @@ class Site:
     def want(self, release: str) -> None:
         """Let ``site.yaml`` ask for the old or the new one."""
         path, new = self.folder / "site.yaml", release == NEW
-        lines = {"vectordb_port": "6334" if new else "6333", "context_tokens": str(2048 - new)}
+        lines = {"max_request_megabytes": str(32 + new), "context_tokens": str(2048 - new)}
         if not self.settings:
             model = "smollm2-135m-instruct-q4_1" + ("-t2" if new else "")
             lines = {"release": release, "llm": model}
@@ -195,7 +196,7 @@ def small_disks(site: Site) -> None:
 def raise_lab(site: Site) -> None:
     """Boot both hosts, host1 with its small disks; what runs already stays."""
     site.bastide("lab", "up", "--hosts", "2")
-    if not all((site.disk("host1") / name).is_mount() for name in DISKS):
+    if not site.settings and not all((site.disk("host1") / name).is_mount() for name in DISKS):
         site.bastide("lab", "kill", "--host", "host1")
         small_disks(site)
         site.bastide("lab", "up")
@@ -217,9 +218,10 @@ def set_up(site: Site) -> None:
 
 def tear_down(site: Site) -> None:
     """Remove the lab and its disks; bundles and results stay."""
-    for host in HOSTS:
-        site.bastide("lab", "kill", "--host", host, check=False)
-    for name in DISKS:
+    mounts = [name for name in DISKS if (site.disk("host1") / name).is_mount()]
+    if mounts:
+        site.bastide("lab", "kill", "--host", "host1", check=False)
+    for name in mounts:
         subprocess.run(["umount", str(site.disk("host1") / name)], check=False)
     site.bastide("lab", "down", check=False)
 
