@@ -184,10 +184,6 @@ def test_no_secret_can_be_read_from_a_plan(operator: Operator) -> None:
     assert digest[:16] not in text
 
 
-@pytest.mark.xfail(
-    reason="the switch waits for the LLM server at its old port before the gateway reloads",
-    strict=True,
-)
 def test_a_moved_port_closes_and_opens(operator: Operator) -> None:
     operator.applies()
     operator.describes("llm_port: 8081", "llm_port: 8091")
