@@ -189,7 +189,7 @@ class ChangeOver:
         """Bring every host with an open transition back; all of them, or say which could not."""
         if failed is not None and failed.cancelled:
             return self._ended(failed, Ending.OPEN)
-        hosts = self._hosts()[::-1]
+        hosts = self._hosts()  # as they went: the gateway learns last where everything is
         self._stage.say("going back: every host returns to the generation before")
         outcome = self._play(REVERT, hosts)
         if not outcome.succeeded and not outcome.cancelled and len(hosts) > 1:

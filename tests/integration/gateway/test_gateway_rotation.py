@@ -311,6 +311,23 @@ def test_a_server_that_stays_away_is_named(stand: Stand) -> None:
     assert caught.value.code == "BAS-6081"
 
 
+def test_a_server_that_moved_is_not_waited_for_until_the_gateway_knows(stand: Stand) -> None:
+    rotation.rotate_out(stand.paths, "a", ["vectordb"], 5)
+    stand.stop("vectordb", "a")
+    stand.ports["vectordb", "a"] = free_port()
+    stand.start("vectordb", "a")
+    ports = {"vectordb": stand.ports["vectordb", "a"]}
+    answer = rotation.rotate_in(stand.paths, "a", ["vectordb"], 5, ports)
+    assert answer["backends"] == {"vectordb": {"way": "moved"}}
+    assert [each.name for each in rotation.out_of_rotation(stand.paths)] == ["a"]
+    stand.configure()
+    stand.reload()
+    rotation.rotate_in(stand.paths, "", [], 10)
+    with Clients(stand, VECTORS) as clients:
+        pass
+    assert set(clients.seen) == {"200"}
+
+
 def test_health_counts_live_servers_and_not_the_place_of_waiting(stand: Stand) -> None:
     def health() -> SimpleNamespace:
         connection = http.client.HTTPConnection("127.0.0.1", stand.port, timeout=20)

@@ -189,7 +189,8 @@ def test_a_switch_is_one_link_and_names_what_must_restart(host: Paths) -> None:
     assert (host.units / "multi-user.target.wants/bastide-llm.service").is_symlink()
     mark_started(host)
     assert switched(host, stage) == {
-        "changed": False, "restart": [], "stopped": [], "reembed": False,
+        "changed": False, "restart": [], "stopped": [], "ports": {},
+        "reembed": False,
     }  # fmt: skip
 
 

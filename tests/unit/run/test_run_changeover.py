@@ -106,7 +106,7 @@ def test_a_gate_that_is_not_passed_takes_every_host_back(gate: Gate) -> None:
     ended = ChangeOver(boards, Keeper(gate), "p").go(Move.FRESH)
     assert ended.ending is Ending.UNDONE
     assert ended.refused is not None
-    assert boards.played[-1] == "revert host1,host2"
+    assert boards.played[-1] == "revert host2,host1"
     assert "promote" not in boards.played
     assert ("switch host1" in boards.played) is (gate is Gate.VERIFICATION)
 
@@ -117,7 +117,7 @@ def test_a_host_that_fails_takes_the_others_back(failing: str) -> None:
     ended = ChangeOver(boards, Keeper(), "p").go(Move.FRESH)
     assert ended.ending is Ending.UNDONE or failing == "switch host2 out"
     assert not ended.outcome.succeeded
-    assert boards.played[-1] == "revert host1,host2"
+    assert boards.played[-1] == "revert host2,host1"
 
 
 def test_nothing_is_taken_back_that_was_never_switched() -> None:
@@ -136,19 +136,19 @@ def test_a_host_that_cannot_go_back_does_not_keep_the_others() -> None:
     bad = outcome(good=False)
     boards = Boards(
         plan_of((Gate.HEALTH,)),
-        {"install host2,host1": bad, "revert host1,host2": bad, "revert host1": bad},
+        {"install host2,host1": bad, "revert host2,host1": bad, "revert host1": bad},
     )
     over = ChangeOver(boards, Keeper(), "p")
     over.take(PhaseStarted(SWITCH_PHASE))
     assert over.go(Move.FRESH).ending is Ending.STUCK
-    assert boards.played[-2:] == ["revert host1", "revert host2"]
+    assert boards.played[-2:] == ["revert host2", "revert host1"]
 
 
 def test_what_was_decided_is_only_finished() -> None:
     boards = Boards(plan_of(ALL))
     assert ChangeOver(boards, Keeper(), "p").go(Move.PROMOTE).ending is Ending.KEPT
     assert ChangeOver(boards, Keeper(), "p").go(Move.REVERT).ending is not Ending.KEPT
-    assert boards.played == ["promote", "revert host1,host2"]
+    assert boards.played == ["promote", "revert host2,host1"]
 
 
 @pytest.mark.parametrize(("step", "ending"), [(MARKED_STEP, Ending.OPEN), ("x", Ending.UNDONE)])
@@ -160,7 +160,7 @@ def test_nothing_goes_back_once_a_host_was_marked_good(step: str, ending: Ending
     over.take(StepEnded("host2", step, "base", Status.CHANGED))
     over.take(StepEnded("host2", CLOSED_STEP, "base", Status.CHANGED))
     assert over.go(Move.FRESH).ending is ending
-    assert ("revert host1,host2" in boards.played) is (ending is Ending.UNDONE)
+    assert ("revert host2,host1" in boards.played) is (ending is Ending.UNDONE)
 
 
 @pytest.mark.parametrize(

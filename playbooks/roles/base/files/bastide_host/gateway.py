@@ -26,6 +26,7 @@ class Server:
         sessions: Requests that it works on.
         queued: Requests that wait for it and no other.
         out: Whether somebody took it out of rotation; a server that is out may be DOWN as well.
+        port: Where the gateway reaches it, by the configuration that it runs with; 0 if unknown.
     """
 
     backend: str
@@ -34,6 +35,7 @@ class Server:
     sessions: int
     queued: int
     out: bool = False
+    port: int = 0
 
     @property
     def takes_requests(self) -> bool:
@@ -101,6 +103,7 @@ def servers(paths: Paths) -> list[Server]:
     """Return every server of every backend."""
     states = _table(ask(paths, "show servers state"), " ")
     out = {(s["be_name"], s["srv_name"]): int(s["srv_admin_state"]) & _FORCED for s in states}
+    ports = {(s["be_name"], s["srv_name"]): int(s.get("srv_port", 0)) for s in states}
     return [
         Server(
             row["pxname"],
@@ -109,6 +112,7 @@ def servers(paths: Paths) -> list[Server]:
             int(row["scur"] or 0),
             int(row["qcur"] or 0),
             bool(out.get((row["pxname"], row["svname"]))),
+            ports.get((row["pxname"], row["svname"]), 0),
         )
         for row in _table(ask(paths, "show stat"), ",")
         if row["svname"] not in {"FRONTEND", "BACKEND"}

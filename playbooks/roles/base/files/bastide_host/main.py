@@ -87,7 +87,11 @@ _TRAFFIC: dict[str, Command] = {
         paths, options.server, _names(options.backends), options.seconds
     ),
     "rotate-in": lambda paths, options: rotate_in(
-        paths, options.server, _names(options.backends), options.seconds
+        paths,
+        options.server,
+        _names(options.backends),
+        options.seconds,
+        json.loads(options.ports),
     ),
 }
 # They may take hours beside everything else, and have a lock of their own.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from bastide_host.gateway import HOLD, NotRunningError, Server, order, servers, wait_until
 from bastide_host.host import AgentError, JsonObject, Paths
@@ -51,14 +51,24 @@ def rotate_out(paths: Paths, server: str, backends: Sequence[str], seconds: floa
     }
 
 
-def rotate_in(paths: Paths, server: str, backends: Sequence[str], seconds: float) -> JsonObject:
+def rotate_in(
+    paths: Paths,
+    server: str,
+    backends: Sequence[str],
+    seconds: float,
+    ports: Mapping[str, int] | None = None,
+) -> JsonObject:
     """Give servers requests again; wait until the gateway's own checks find them up.
+
+    One that listens elsewhere than where the gateway looks for it stays out: the gateway's new
+    configuration, which comes after it, finds it.
 
     Args:
         paths: The host's paths; it is the gateway's.
         server: A host's name; every server that is out of rotation if it is empty.
         backends: Which of its services; all of them if there is none.
         seconds: How long to wait.
+        ports: Where the services listen now, by backend.
 
     Raises:
         AgentError: One is not up in time.
@@ -71,6 +81,8 @@ def rotate_in(paths: Paths, server: str, backends: Sequence[str], seconds: float
             ]
         else:
             chosen = [each for each in found if each.out]
+        moved = [e for e in chosen if e.port and (ports or {}).get(e.backend, e.port) != e.port]
+        chosen = [each for each in chosen if each not in moved]
         started = time.monotonic()
         for each in chosen:
             order(paths, f"set server {each.backend}/{each.name} state ready")
@@ -85,6 +97,7 @@ def rotate_in(paths: Paths, server: str, backends: Sequence[str], seconds: float
             "see the services' journals there, and that the gateway's host can reach them",
         )
     ways = {backend: {"way": "absent"} for backend in backends}
+    ways.update({each.backend: {"way": "moved"} for each in moved})
     return {
         "changed": any(each.out for each in chosen),
         "gateway": "running",

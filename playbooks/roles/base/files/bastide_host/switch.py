@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import re
+import urllib.parse
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -195,7 +196,19 @@ def activate(paths: Paths, number: int, description: JsonObject) -> JsonObject:
     restart = sorted(planned.union(running_otherwise))
     if changed or stopped or restart:
         run(["systemctl", "daemon-reload"], timeout=60)
-    return {"changed": bool(changed or stopped), "restart": restart, "stopped": stopped}
+    return {
+        "changed": bool(changed or stopped),
+        "restart": restart,
+        "stopped": stopped,
+        "ports": _ports(target),
+    }
+
+
+def _ports(generation: Path) -> dict[str, int]:
+    """Return where a generation's services listen: group → port."""
+    services = (read_json(generation / "etc/host.json") or {}).get("services", {})
+    found = {unit: urllib.parse.urlsplit(url).port or 0 for unit, url in services.items()}
+    return {unit[len("bastide-") : -len(".service")]: port for unit, port in found.items()}
 
 
 def deactivate(paths: Paths) -> JsonObject:
@@ -207,4 +220,4 @@ def deactivate(paths: Paths) -> JsonObject:
     for name in DESCRIPTIONS:
         (paths.etc / name).unlink(missing_ok=True)
     run(["systemctl", "daemon-reload"], timeout=60)
-    return {"changed": True, "restart": [], "stopped": stopped}
+    return {"changed": True, "restart": [], "stopped": stopped, "ports": {}}

@@ -136,7 +136,7 @@ def revert(paths: Paths) -> JsonObject:
     """Make the generation before the transition the live one again, its data included."""
     found = transition_of(paths)
     if not found:
-        return {"changed": False, "restart": [], "stopped": []}
+        return {"changed": False, "restart": [], "stopped": [], "ports": {}}
     if found["before"] is None:
         return deactivate(paths)
     for snapshot, wanted in ((found["snapshot"], True), (found["restore"], False)):
