@@ -19,6 +19,7 @@ from bastide.errors import ConfigError
 from bastide.layout import SiteFolder
 from bastide.progress import human_bytes
 from bastide.run.apply import apply
+from bastide.run.changeover import Ending
 from bastide.run.session import Order
 from bastide.run.summary import ApplyResult, HostOutcome, HostResult
 from bastide.schema.plan import Plan
@@ -39,7 +40,8 @@ def show(result: ApplyResult) -> None:
     """Print what an apply did, host by host."""
     console = stdout()
     for host in result.hosts:
-        _print_host(console, host, result.generations.get(host.host))
+        led = result.ending is Ending.KEPT
+        _print_host(console, host, result.generations.get(host.host) if led else None)
     for gate in result.gates:
         mark = "[green]passed[/]" if gate.passed else "[bold red]not passed[/]"
         console.print(f"gate {gate.gate:<13} {mark}  ", end="")
@@ -56,7 +58,7 @@ def _print_host(console: Console, host: HostResult, generation: int | None) -> N
     console.print(f"{host.host:<12} ", end="", markup=False)
     console.print(f"{host.outcome:<12}", end="", style=_STYLES[host.outcome], markup=False)
     parts = [f"{host.changed} changed of {host.done} steps"]
-    if host.outcome in {HostOutcome.OK, HostOutcome.CHANGED}:
+    if generation is not None and host.outcome in {HostOutcome.OK, HostOutcome.CHANGED}:
         parts.append(f"generation {generation}")
     if host.pulled:
         parts.append(f"{human_bytes(host.pulled)} fetched")
