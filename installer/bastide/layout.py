@@ -380,6 +380,18 @@ HOST_SECRET_FILES = {  # name: file, groups that get it (none: every host)
     "gateway_pem": (HOST_SECRETS / "gateway.pem", ("gateway",)),
     "gateway_keys_map": (HOST_SECRETS / "gateway-keys.map", ("gateway",)),
 }
+HOST_FOLDERS = {  # that Bastide makes on a host, with their modes
+    HOST_OPT: 0o755,
+    HOST_OPT / "bin": 0o755,
+    HOST_GENERATIONS: 0o755,
+    HOST_STATE: 0o755,
+    HOST_MODELS: 0o755,
+    HOST_ARTIFACTS: 0o755,
+    HOST_STATE / "repository": 0o755,
+    HOST_STATE / "started": 0o700,
+    HOST_ETC: 0o755,
+    HOST_SECRETS: 0o700,
+}
 HOST_RELEASE = HOST_ETC / "release.json"
 HOST_UPGRADE_MANIFEST = HOST_ETC / "upgrade-manifest.yaml"
 

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from bastide.layout import HOST_CURRENT, HOST_ETC, HOST_OPT, HOST_STATE
+from bastide.layout import HOST_CURRENT, HOST_ETC, HOST_FOLDERS, HOST_OPT, HOST_STATE
 from bastide.plan.inputs import PlanInputs
 from bastide.plan.needs import HostNeeds
 from bastide.schema.artifact import ArtifactKind
@@ -29,18 +29,7 @@ UNITS = "/etc/systemd/system"
 WANTS = f"{UNITS}/multi-user.target.wants"
 INTERNET_SOURCE = "internet source"
 SET_ASIDE = ".disabled-by-bastide"
-FOLDERS = {
-    "/opt/bastide": "0755",
-    "/opt/bastide/bin": "0755",
-    "/opt/bastide/generations": "0755",
-    "/var/lib/bastide": "0755",
-    "/var/lib/bastide/models": "0755",
-    "/var/lib/bastide/artifacts": "0755",
-    "/var/lib/bastide/repository": "0755",
-    "/var/lib/bastide/started": "0700",
-    "/etc/bastide": "0755",
-    "/etc/bastide/secrets": "0700",
-}
+FOLDERS = {str(path): f"{mode:04o}" for path, mode in HOST_FOLDERS.items()}
 ACCOUNT_FILES = ("/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow")
 BLOBS = ("models", "artifacts", "repository")
 GONE_WITH_GENERATIONS = ("models", "artifacts", "snapshots")

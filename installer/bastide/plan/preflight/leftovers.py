@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from bastide.layout import HOST_CURRENT, host_model
 from bastide.plan.preflight.check import HostView, Subject, Trouble, checks_in, refuses, warns
 from bastide.schema.artifact import ArtifactKind
 from bastide.schema.site import Group
@@ -40,9 +41,9 @@ def current(host: HostView) -> Iterator[Trouble]:
         yield Trouble("/opt/bastide/current is not a link")
     elif seen.current_kind == "link":
         if not re.fullmatch(r"generations/\d+", seen.current_target):
-            yield Trouble(f"/opt/bastide/current leads to {seen.current_target}, no generation")
+            yield Trouble(f"{HOST_CURRENT} leads to {seen.current_target}, no generation")
         elif not seen.current_exists:
-            yield Trouble(f"/opt/bastide/current leads to {seen.current_target}, which is gone")
+            yield Trouble(f"{HOST_CURRENT} leads to {seen.current_target}, which is gone")
 
 
 @refuses(
@@ -100,7 +101,7 @@ def model_content(host: HostView) -> Iterator[Trouble]:
         found = host.condition.model_ends.get(artifact.sha256)
         whole = host.facts.models.get(artifact.sha256) == artifact.size
         if wanted and found and whole and found != wanted:
-            path = f"/var/lib/bastide/models/{artifact.sha256}.gguf"
+            path = host_model(artifact.sha256)
             yield Trouble(f"{artifact.name}: {path} is damaged", f"rm {path}")
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from bastide.layout import HOST_CURRENT
 from bastide.plan.preflight.check import HostView, Subject, Trouble, checks_in, refuses
 
 CONDITION = Subject.CONDITION
 NO_LOGIN = ("/nologin", "/false")
 FIRST_PERSON = 1000  # user ids from here on are people's
 ADMINISTRATORS = "/etc/systemd/system/"
-CURRENT = "/opt/bastide/current/units/"
+CURRENT = f"{HOST_CURRENT}/units/"
 
 
 @refuses(

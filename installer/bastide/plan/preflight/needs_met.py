@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from bastide.layout import HOST_OPT, HOST_STATE
 from bastide.plan import changes
 from bastide.plan.memory import memory_needed
 from bastide.plan.preflight.check import (
@@ -29,7 +30,7 @@ CONTEXT = "BAS-5012"
 DISK_RESERVE = 64 * MIB  # a file system is never filled to the last byte
 OLDEST_SYSTEMD = 250  # LoadCredential and the sandbox settings of our units
 CLOCK_SLACK_SECONDS = 12 * 3600  # certificates begin a day early; the rest is margin
-OURS = {"/opt": "/opt/bastide", "/var/lib": "/var/lib/bastide"}  # may have disks of their own
+OURS = {"/opt": str(HOST_OPT), "/var/lib": str(HOST_STATE)}  # may have disks of their own
 _OLD = (
     "A host's Python or systemd is too old or another than the bundle's",
     "install the distribution's own `python3`; upgrade the host's system",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from bastide.layout import HOST_ETC, HOST_FOLDERS, HOST_OPT, HOST_STATE
 from bastide.plan import changes
 from bastide.plan.preflight.check import HostView, Subject, Trouble, checks_in, refuses, warns
 from bastide.plan.preflight.needs_met import DISK_RESERVE, megabytes
@@ -11,24 +12,13 @@ from bastide.schema.condition import Place
 from bastide.schema.site import Group
 
 CONDITION = Subject.CONDITION
-MODES = {  # as the host agent makes them
-    "/opt/bastide": 0o755,
-    "/opt/bastide/bin": 0o755,
-    "/opt/bastide/generations": 0o755,
-    "/var/lib/bastide": 0o755,
-    "/var/lib/bastide/models": 0o755,
-    "/var/lib/bastide/artifacts": 0o755,
-    "/var/lib/bastide/repository": 0o755,
-    "/var/lib/bastide/started": 0o700,
-    "/etc/bastide": 0o755,
-    "/etc/bastide/secrets": 0o700,
-}
+OPT, STATE, ETC = str(HOST_OPT), str(HOST_STATE), str(HOST_ETC)
+MODES = {str(path): mode for path, mode in HOST_FOLDERS.items()}
 PACKAGE_PLACES = frozenset({"/usr", "/usr/sbin", "/var/lib/dpkg", "/var/cache/apt"})
-RUNS_PROGRAMS = ("/opt/bastide", "/usr", "/var/lib/dpkg")
+RUNS_PROGRAMS = (OPT, "/usr", "/var/lib/dpkg")
 NETWORKED = frozenset({"9p", "afs", "ceph", "cifs", "glusterfs", "nfs", "nfs4", "smb3"})
 VOLATILE = frozenset({"tmpfs", "ramfs"})
-STATE = "/var/lib/bastide"
-INODES = {"/opt/bastide": 20_000, STATE: 500, "/usr": 3_000}  # seen: 11 000, 120, 1 700
+INODES = {OPT: 20_000, STATE: 500, "/usr": 3_000}  # seen: 11 000, 120, 1 700
 
 
 def _written(host: HostView) -> Iterator[Place]:
@@ -92,7 +82,7 @@ def inodes(host: HostView) -> Iterator[Trouble]:
 )
 def networked(host: HostView) -> Iterator[Trouble]:
     """Look for network file systems."""
-    for path in ("/opt/bastide", STATE):
+    for path in (OPT, STATE):
         place = host.condition.place(path)
         if place and (place.file_system in NETWORKED or place.file_system.startswith("fuse.ssh")):
             yield Trouble(f"{path} is on {place.file_system}")
@@ -107,7 +97,7 @@ def networked(host: HostView) -> Iterator[Trouble]:
 )
 def volatile(host: HostView) -> Iterator[Trouble]:
     """Look for file systems in memory."""
-    for path in ("/opt/bastide", STATE, "/etc/bastide"):
+    for path in (OPT, STATE, ETC):
         place = host.condition.place(path)
         if place and place.file_system in VOLATILE:
             yield Trouble(f"{path} is on {place.file_system}: a reboot would lose it")
