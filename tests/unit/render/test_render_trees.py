@@ -13,6 +13,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bastide import resources
 from bastide.errors import ConfigError
 from bastide.render.engine import TemplateFolder, UnsafeValueError, to_json, to_systemd, to_yaml
 from bastide.render.trees import TreeFile, TreeList, render_trees
@@ -233,3 +234,15 @@ def test_a_tree_stays_inside_its_generation(path: str) -> None:
         TreeList.model_validate(
             {"format": "bastide.tree/1", "files": [{"path": path, "template": "t"}]}
         )
+
+
+def test_no_service_is_started_by_a_script_of_one_generation() -> None:
+    """A console script names its own generation, which may be collected while it still runs."""
+    units = sorted((resources.templates() / "units").glob("*.service.j2"))
+    started = {
+        line.removeprefix("ExecStart=[[ paths.current ]]").removeprefix("ExecStart=").split()[0]
+        for unit in units
+        for line in unit.read_text().splitlines()
+        if line.startswith("ExecStart=")
+    }
+    assert started == {"/venv/bin/python", "/usr/sbin/haproxy"}

@@ -92,16 +92,23 @@ def build_environment(paths: Paths, description: JsonObject, target: Path) -> No
     """Make ``target/venv`` from the staged wheels, without a network and without pip."""
     sources = {blob.sha256: blob.destination for blob in blobs_of(paths, description)}
     binary = uv_binary(paths, sources[description["uv"]["sha256"]], description["uv"]["sha256"])
-    farm = target / ".wheels"  # the wheels under the names that say what they are
-    farm.mkdir()
+    # The wheels under the names that say what they are, each in a folder named by its digest. uv
+    # knows a wheel again by its path and links what it has unpacked before: so the path is the same
+    # for every generation, and another one for other bytes of the same name.
+    farm = paths.opt / "cache" / "bastide-wheels"
+    shutil.rmtree(farm, ignore_errors=True)
+    links: list[str] = []
     for each in description["wheels"]:
-        (farm / each["filename"]).symlink_to(sources[each["sha256"]])
+        place = farm / each["sha256"]
+        place.mkdir(parents=True)
+        (place / each["filename"]).symlink_to(sources[each["sha256"]])
+        links += ["--find-links", str(place)]
     requirements = target / "requirements.txt"
     requirements.write_text("\n".join(description["requirements"]) + "\n", encoding="utf-8")
     python = paths.at("/usr/bin/python3")
     _uv(paths, binary, "venv", "--quiet", "--python", str(python), str(target / "venv"))
     interpreter = str(target / "venv/bin/python")
-    options = ["--offline", "--no-index", "--find-links", str(farm), "--python", interpreter]
+    options = ["--offline", "--no-index", *links, "--python", interpreter]
     _uv(paths, binary, "pip", "install", "--quiet", *options, "-r", str(requirements))
     (target / "venv/.lock").unlink(missing_ok=True)  # uv leaves it writable by everyone
     shutil.rmtree(farm)
