@@ -43,10 +43,10 @@ def lab_tools() -> None:
 def lab(lab_tools: None) -> Iterator[LabState]:  # noqa: ARG001
     """Yield a fresh lab with two hosts up; it is removed at the end.
 
-    It lives in the default home, so that what a killed test run left is found and removed here.
+    What a killed test run left is removed here, whichever home it had.
     """
     home, progress = layout.Home.default(), SilentProgress()
-    manager.down(home, LAB_NAME, progress)
+    manager.down(home, LAB_NAME, progress, abandoned=True)
     spec = LabSpec(name=LAB_NAME, hosts=HOSTS)
     try:
         yield manager.up(spec, home, layout.cache_directory(), progress)

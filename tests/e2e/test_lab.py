@@ -81,7 +81,7 @@ def assert_nothing_left(home: Home, name: str) -> None:
 def scratch(lab_tools: None) -> Iterator[str]:  # noqa: ARG001
     """Yield the name of a lab that is gone before and after the test."""
     name, home = "e2e-scratch", layout.Home.default()
-    manager.down(home, name, SilentProgress())
+    manager.down(home, name, SilentProgress(), abandoned=True)
     yield name
     manager.down(home, name, SilentProgress())
 
@@ -332,3 +332,16 @@ def test_down_leaves_other_processes_other_labs_and_the_cache_alone(
     with pytest.raises(LabError):
         manager.status(home, scratch)
     assert manager.down(home, scratch, progress).hosts == ()  # and again: nothing to do
+
+
+def test_a_lab_that_nobody_uses_goes_whichever_home_raised_it(scratch: str, tmp_path: Path) -> None:
+    raised, mine, progress = Home(tmp_path / "other"), layout.Home.default(), SilentProgress()
+    manager.up(LabSpec(name=scratch, hosts=1), raised, layout.cache_directory(), progress)
+    with pytest.raises(LabError) as caught:
+        manager.down(mine, scratch, progress, abandoned=True)  # its host runs: somebody uses it
+    assert caught.value.code == "BAS-1021"
+    manager.kill(raised, scratch, "host1")
+    with pytest.raises(LabError):
+        manager.down(mine, scratch, progress)
+    assert manager.down(mine, scratch, progress, abandoned=True).hosts == ("host1",)
+    assert_nothing_left(raised, scratch)

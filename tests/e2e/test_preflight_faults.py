@@ -34,6 +34,7 @@ bastide trust init --development
 bastide bundle build --release starter-2026.11.0 --target debian12-x86_64 --out bundle
 bastide trust pin bundle --fingerprint "$(bastide trust fingerprint --plain)"
 bastide import bundle
+bastide lab down --abandoned
 bastide lab up --hosts 2
 """
 

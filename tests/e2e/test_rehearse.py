@@ -81,7 +81,7 @@ class Operator:
 @pytest.fixture(scope="module")
 def operator(lab_tools: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:  # noqa: ARG001
     operator = Operator(tmp_path_factory.mktemp("rehearse"))
-    operator.types("bastide lab down")
+    operator.types("bastide lab down --abandoned")
     for line in SETUP:
         operator.types(line)
     yield operator

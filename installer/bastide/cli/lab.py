@@ -128,10 +128,16 @@ def _view_removed(removed: manager.Removed) -> None:
 
 @command.command()
 @_name_option
+@click.option(
+    "--abandoned",
+    is_flag=True,
+    help="Also if another BASTIDE_HOME raised it, when none of its hosts runs any more.",
+)
 @output.reports(_view_removed)
-def down(name: str) -> manager.Removed:
+def down(name: str, *, abandoned: bool) -> manager.Removed:
     """Remove the lab: hosts, disks, keys and network; the cached root file system stays."""
-    return manager.down(layout.Home.default(), name, output.progress())
+    home, progress = layout.Home.default(), output.progress()
+    return manager.down(home, name, progress, abandoned=abandoned)
 
 
 @command.command("exec", context_settings={"allow_interspersed_args": False})

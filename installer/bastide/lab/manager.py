@@ -209,15 +209,21 @@ def kill(home: Home, name: str, host: str) -> LabState:
         return states.load(home, name)
 
 
-def down(home: Home, name: str, progress: Progress) -> Removed:
+def down(home: Home, name: str, progress: Progress, *, abandoned: bool = False) -> Removed:
     """Remove a lab whole; the cached root file system stays. No lab, or half of one, is no error.
+
+    Args:
+        home: Where labs keep their state.
+        name: The lab's.
+        progress: Where the work reports to.
+        abandoned: Also if another home raised it, when none of its hosts runs any more.
 
     Raises:
         LabError: A process or a mount stands against it; run it again.
         LockedError: Another lab command is at work on this lab.
     """
     requirements.check_root()
-    folder = states.folder_of(home, name)
+    folder = (_abandoned(name) if abandoned else None) or states.folder_of(home, name)
     if not folder.root.exists() and not network.namespaces(name):
         return Removed(name, (), (), ())
     with ownership.command(name, folder, "down"):
@@ -236,6 +242,14 @@ def down(home: Home, name: str, progress: Progress) -> Removed:
         trees.remove(folder.root)
         ownership.release(name)
     return Removed(name, tuple(hosts), namespaces, tuple(sorted(visitors)))
+
+
+def _abandoned(name: str) -> LabFolder | None:
+    """Return where the lab of this name is kept, whichever home raised it, if no host runs."""
+    folder = ownership.owned_by(name)
+    if folder is None or any(machine.alive(folder.host(h)) for h in _traces(folder, name)):
+        return None
+    return folder
 
 
 def _traces(folder: LabFolder, name: str) -> list[str]:

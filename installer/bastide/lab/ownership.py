@@ -36,14 +36,24 @@ def check(owner: Path, folder: LabFolder) -> None:
     Raises:
         LabError: One has.
     """
-    other = Path(owner.read_text().strip()) if owner.exists() else folder.root
-    if other != folder.root and other.is_dir():
+    other = _folder(owner) or folder
+    if other.root != folder.root and other.root.is_dir():
         raise LabError(
-            f"this machine has a lab of that name already, kept in {other}",
+            f"this machine has a lab of that name already, kept in {other.root}",
             code=OTHER_HOME,
             hint="choose another --name, or work on that one with "
-            f"BASTIDE_HOME={other.parent.parent}",
+            f"BASTIDE_HOME={other.root.parent.parent}; if nobody uses it any more, "
+            "`bastide lab down --abandoned` removes it",
         )
+
+
+def owned_by(name: str) -> LabFolder | None:
+    """Return where the lab of this name is kept on this machine; None if nobody has one."""
+    return _folder(lab_owner(name))
+
+
+def _folder(owner: Path) -> LabFolder | None:
+    return LabFolder(Path(owner.read_text().strip())) if owner.exists() else None
 
 
 def take(name: str, folder: LabFolder) -> None:
