@@ -10,6 +10,7 @@ import tarfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
+from bastide_host.bytecode import compile_python
 from bastide_host.facts import current_number, tree_files
 from bastide_host.host import (
     AgentError,
@@ -72,7 +73,6 @@ def uv_binary(paths: Paths, wheel: Path, sha256: str) -> Path:
 def _uv(paths: Paths, binary: Path, *arguments: str) -> None:
     env = {
         "UV_CACHE_DIR": str(paths.opt / "cache"),
-        "UV_COMPILE_BYTECODE": "1",
         "UV_LINK_MODE": "hardlink",
         "UV_NO_CONFIG": "1",
         "UV_NO_PROGRESS": "1",
@@ -145,7 +145,7 @@ def _fill(paths: Paths, description: JsonObject, target: Path) -> dict[str, str]
     if description["wheels"]:
         build_environment(paths, description, target)
         link_backends(target)
-        run([str(target / "venv/bin/python"), "-m", "compileall", "-q", str(target / "lib")])
+        compile_python(paths, target)
     return files
 
 
