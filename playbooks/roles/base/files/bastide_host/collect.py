@@ -41,7 +41,7 @@ def collect(paths: Paths, numbers: Iterable[int]) -> list[str]:
         if snapshot["generation"] in going:
             data.drop_snapshot(paths, snapshot["id"])
             removed.append(str(paths.snapshots / snapshot["id"]))
-    return removed
+    return removed + data.drop_asides(paths, going)
 
 
 def sweep(paths: Paths) -> list[str]:
@@ -52,8 +52,8 @@ def sweep(paths: Paths) -> list[str]:
     halves = [
         path
         for path in sorted(paths.snapshots.glob("*"))
-        # What a rollback set aside is for people, and has no stamp either.
-        if not (path / "snapshot.json").exists() and not path.name.startswith("aside-")
+        # What a rollback set aside has no stamp either.
+        if not (path / "snapshot.json").exists() and not path.name.startswith(data.ASIDE_PREFIX)
     ]
     for half in halves:
         data.drop_snapshot(paths, half.name)

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from bastide_host import copying
-from bastide_host.fence import lift_fence, raise_fence, stopped
-from bastide_host.host import AgentError, JsonObject, Paths, fsync_directory, read_json
+from bastide_host.fence import as_json, lift_fence, raise_fence, stopped
+from bastide_host.host import (
+    AgentError,
+    JsonObject,
+    Paths,
+    fsync_directory,
+    read_json,
+    write_atomic,
+)
 from bastide_host.snapshot import (
     drop_snapshot,
     exchanged,
@@ -20,6 +29,7 @@ __all__ = [
     "check_data",
     "data",
     "data_bytes",
+    "drop_asides",
     "drop_snapshot",
     "exchange",
     "exchanged",
@@ -33,6 +43,8 @@ __all__ = [
     "snapshot_damage",
     "take_snapshot",
 ]
+ASIDE = "aside.json"
+ASIDE_PREFIX = "aside-"
 _SHOWN = ("id", "generation", "created", "creator", "size", "points")
 
 
@@ -74,16 +86,36 @@ def find_snapshot(paths: Paths, snapshot_id: str) -> JsonObject | None:
     return stamp_of(folder_of(paths, snapshot_id))
 
 
-def set_aside(paths: Paths, snapshot_id: str) -> None:
+def set_aside(paths: Paths, snapshot_id: str, generation: int | None) -> None:
     """Give what a snapshot that is live now was exchanged for a name of its own.
 
-    It is the data that a rollback left, for people: no command puts it back or removes it.
+    It is the data that a rollback left, for people: no command puts it back. It goes with the
+    generation under which it was written.
+
+    Args:
+        paths: The host's paths.
+        snapshot_id: The snapshot's id.
+        generation: The generation that was left.
     """
     folder = folder_of(paths, snapshot_id)
     if exchanged(paths, snapshot_id) and folder.is_dir():
+        write_atomic(folder / ASIDE, as_json({"generation": generation}), 0o600)
         (folder / "snapshot.json").unlink(missing_ok=True)
-        folder.rename(folder.with_name(f"aside-{snapshot_id}"))
+        folder.rename(folder.with_name(f"{ASIDE_PREFIX}{snapshot_id}"))
         fsync_directory(paths.snapshots)
+
+
+def drop_asides(paths: Paths, generations: Iterable[int]) -> list[str]:
+    """Remove the data that rollbacks set aside when they left one of ``generations``."""
+    going = set(generations)
+    dropped = [
+        folder
+        for folder in sorted(paths.snapshots.glob(f"{ASIDE_PREFIX}*"))
+        if (read_json(folder / ASIDE) or {}).get("generation") in going
+    ]
+    for folder in dropped:
+        drop_snapshot(paths, folder.name)
+    return [str(folder) for folder in dropped]
 
 
 def check_data(paths: Paths, stamp: JsonObject) -> list[str]:

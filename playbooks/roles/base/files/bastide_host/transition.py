@@ -193,7 +193,7 @@ def promote(paths: Paths, description: JsonObject) -> JsonObject:
     marked = _mark_good(paths, number, description)
     if found and found["restore"]:
         expect_shadows(paths, data.find_snapshot(paths, found["restore"]))
-        data.set_aside(paths, found["restore"])
+        data.set_aside(paths, found["restore"], found["before"])
     closed = _close(paths)
     removed = drop_shadows(paths)
     removed += collect(paths, description.get("collect", ())) + sweep(paths)
