@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from bastide.schema.base import Name, Value
+from bastide.schema.isolation import Isolation
 
 METRICS_PORT = 8404  # on the gateway's loopback only
 Port = Annotated[int, Field(ge=1, le=65535, description="A TCP port.")]
@@ -174,11 +175,20 @@ class Site(Value):
     models: ModelChoices
     sizes: Sizes = Sizes()
     upgrades: UpgradeRules = UpgradeRules()
+    isolation: Isolation = Isolation()
 
     @model_validator(mode="after")
     def _canary_is_a_host(self) -> Self:
         if self.upgrades.canary is not None and self.upgrades.canary not in self.hosts:
             raise ValueError(f"upgrades.canary is '{self.upgrades.canary}', which is no host")
+        return self
+
+    @model_validator(mode="after")
+    def _flows_are_of_hosts(self) -> Self:
+        for name, flow in self.isolation.flows.items():
+            for host in flow.hosts:
+                if host not in self.hosts:
+                    raise ValueError(f"isolation.flows.{name} names '{host}', which is no host")
         return self
 
     @model_validator(mode="after")
