@@ -379,6 +379,7 @@ HOST_SECRET_FILES = {  # name: file, groups that get it (none: every host)
     "read_only_api_key": (HOST_SECRETS / "read_only_api_key", ("vectordb",)),
     "gateway_pem": (HOST_SECRETS / "gateway.pem", ("gateway",)),
     "gateway_keys_map": (HOST_SECRETS / "gateway-keys.map", ("gateway",)),
+    "vectordb_keys_map": (HOST_SECRETS / "vectordb-keys.map", ("gateway",)),
 }
 HOST_FOLDERS = {  # that Bastide makes on a host, with their modes
     HOST_OPT: 0o755,

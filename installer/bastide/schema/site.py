@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from bastide.schema.access import Access
 from bastide.schema.base import Name, Value
 from bastide.schema.isolation import Isolation
 
@@ -176,6 +177,7 @@ class Site(Value):
     sizes: Sizes = Sizes()
     upgrades: UpgradeRules = UpgradeRules()
     isolation: Isolation = Isolation()
+    access: Access = Access()
 
     @model_validator(mode="after")
     def _canary_is_a_host(self) -> Self:

@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from pydantic import ValidationError
 
 from bastide.errors import ConfigError, Problem
+from bastide.schema.access import RECOMMENDED
 from bastide.schema.artifact import Component
 from bastide.schema.release import Release
 from bastide.schema.site import Group, LlmSize, ModelChoices, Network, Site, SiteHost, Sizes, Ssh
@@ -70,6 +71,7 @@ def propose_site(answers: Answers) -> Site:
             hosts={name: SiteHost.model_validate(host) for name, host in hosts.items()},
             models=answers.models,
             sizes=Sizes(llm=LlmSize()),
+            access=RECOMMENDED,
         )
     except ValidationError as error:
         raise ConfigError(

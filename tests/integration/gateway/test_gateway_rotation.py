@@ -2,171 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
-import os
-import shutil
-import signal
-import socket
-import subprocess
-import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from bastide_host import gateway, rotation
 from bastide_host.host import AgentError, Paths
+from gateway_stand import KEY, Stand, free_port, short_folder
+from haproxy_program import haproxy
 
-from bastide import resources
-from bastide.render.engine import TemplateFolder
-
-HAPROXY = os.environ.get("BASTIDE_TEST_HAPROXY") or shutil.which(
-    "haproxy", path="/usr/sbin:/usr/bin"
-)
 pytestmark = [
     pytest.mark.integration,
-    pytest.mark.skipif(not HAPROXY, reason="no haproxy here; BASTIDE_TEST_HAPROXY names one"),
+    pytest.mark.skipif(haproxy() is None, reason="no haproxy here, and Debian's cannot be had"),
 ]
-KEY = "key-of-the-tests"
-# Ends as our services do: on SIGTERM it stops listening and answers what it has begun.
-SERVER = """
-import signal, sys, threading, time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    def do_GET(self):
-        body = self.rfile.read(int(self.headers.get("content-length") or 0))
-        time.sleep(0 if self.path in ("/healthz", "/readyz") else float(sys.argv[2]))
-        if stopping.is_set():
-            self.close_connection = True
-        self.send_response(200)
-        self.send_header("content-length", "2")
-        self.end_headers()
-        self.wfile.write(b"ok")
-    do_POST = do_GET
-    def log_message(self, *_):
-        pass
-stopping = threading.Event()
-class Server(ThreadingHTTPServer):
-    request_queue_size = 1024
-server = Server(("127.0.0.1", int(sys.argv[1])), Handler)
-server.daemon_threads = True
-def stop(*_):
-    stopping.set()
-    threading.Thread(target=server.shutdown).start()
-signal.signal(signal.SIGTERM, stop)
-server.serve_forever()
-server.server_close()
-"""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class Stand:
-    """A gateway and its servers."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.paths = Paths(folder)
-        self.port = free_port()
-        names = {"llm": ["a", "b"], "embeddings": ["a"], "vectordb": ["a"]}
-        self.ports = {(use, name): free_port() for use in names for name in names[use]}
-        self.servers: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
-        self.gateway: subprocess.Popen[bytes] | None = None
-
-    def start(self, backend: str, name: str, seconds: float = 0.05) -> None:
-        port = self.ports[backend, name]
-        argv = [sys.executable, "-c", SERVER, str(port), str(seconds)]
-        self.servers[backend, name] = subprocess.Popen(argv)
-        deadline = time.monotonic() + 20
-        while True:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    return
-            assert time.monotonic() < deadline
-
-    def stop(self, backend: str, name: str) -> None:
-        process = self.servers.pop((backend, name))
-        process.terminate()
-        process.wait(20)
-
-    def configure(self) -> Path:
-        """Write the release's haproxy.cfg, without TLS, with this folder's socket."""
-        services: dict[str, Any] = {
-            use: {
-                "backends": [
-                    {"name": name, "address": "127.0.0.1", "port": port}
-                    for (each, name), port in self.ports.items()
-                    if each == use
-                ]
-            }
-            for use in ("llm", "embeddings", "vectordb")
-        }
-        services["gateway"] = {"bind": "127.0.0.1", "port": self.port}
-        sizes = {
-            "llm": {"parallel": 4},
-            "embeddings": {"parallel": 4},
-            "max_request_megabytes": 1,
-            "queue_seconds": 30,
-        }
-        models = {use: {"name": use} for use in ("llm", "embeddings")}
-        text = (
-            TemplateFolder(resources.templates())
-            .render(
-                "etc/haproxy.cfg.j2",
-                {"site": {"sizes": sizes}, "services": services, "models": models},
-            )
-            .decode()
-        )
-        socket_path = self.folder / "run/bastide-gateway/admin.sock"
-        socket_path.parent.mkdir(parents=True, exist_ok=True)
-        text = text.replace("/run/bastide-gateway/admin.sock", str(socket_path))
-        text = text.replace(' ssl crt "${CREDENTIALS_DIRECTORY}/gateway.pem" alpn h2,http/1.1', "")
-        text = text.replace("127.0.0.1:8404", f"127.0.0.1:{free_port()}")
-        digest = hashlib.sha256(KEY.encode()).hexdigest()
-        (self.folder / "gateway-keys.map").write_text(f"{digest} full\n")
-        path = self.folder / "haproxy.cfg"
-        path.write_text(text)
-        return path
-
-    def raise_gateway(self) -> None:
-        assert HAPROXY
-        with (self.folder / "gateway.log").open("ab") as log:
-            self.gateway = subprocess.Popen(
-                [HAPROXY, "-W", "-f", str(self.configure())],
-                env={**os.environ, "CREDENTIALS_DIRECTORY": str(self.folder)},
-                stdout=log,
-                stderr=log,
-            )
-        assert gateway.wait_until(self.all_up, 20), (self.folder / "gateway.log").read_text()
-
-    def all_up(self) -> bool:
-        try:
-            found = gateway.servers(self.paths)
-        except gateway.NotRunningError:
-            return False
-        return all(e.takes_requests for e in found if e.name != gateway.HOLD)
-
-    def reload(self) -> None:
-        assert self.gateway
-        before = gateway.worker(self.paths)
-        self.gateway.send_signal(signal.SIGUSR2)
-        assert gateway.takes_over(self.paths, before, 20)
-
-    def close(self) -> None:
-        for process in [*self.servers.values(), *([self.gateway] if self.gateway else [])]:
-            process.terminate()
-        for process in [*self.servers.values(), *([self.gateway] if self.gateway else [])]:
-            process.wait(20)
 
 
 class Clients:
@@ -213,15 +65,16 @@ CHAT, VECTORS = "/v1/chat/completions", "/vectordb/collections/x/points/query"
 
 
 @pytest.fixture
-def stand(tmp_path: Path) -> Iterator[Stand]:
-    stand = Stand(tmp_path)
-    for backend, name in stand.ports:
-        stand.start(backend, name)
-    try:
-        stand.raise_gateway()
-        yield stand
-    finally:
-        stand.close()
+def stand() -> Iterator[Stand]:
+    with short_folder() as folder:
+        stand = Stand(folder)
+        try:
+            for backend, name in stand.ports:
+                stand.start(backend, name)
+            stand.raise_gateway()
+            yield stand
+        finally:
+            stand.close()
 
 
 def test_one_of_two_is_drained_and_comes_back(stand: Stand) -> None:

@@ -88,6 +88,7 @@ SECRET_FILES = (  # name in the input, file, mode, groups that get it (empty: ev
     ("read_only_api_key", "/etc/bastide/secrets/read_only_api_key", 0o600, ("vectordb",)),
     ("gateway_pem", "/etc/bastide/secrets/gateway.pem", 0o600, ("gateway",)),
     ("gateway_keys_map", "/etc/bastide/secrets/gateway-keys.map", 0o600, ("gateway",)),
+    ("vectordb_keys_map", "/etc/bastide/secrets/vectordb-keys.map", 0o600, ("gateway",)),
 )
 
 

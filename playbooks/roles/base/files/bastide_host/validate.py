@@ -39,7 +39,12 @@ def _check_vectordb(paths: Paths, target: Path, config: Path) -> None:
 
 def _ask(paths: Paths, config: Path, argv: list[str]) -> None:
     """Let a service's own program look at its configuration, with the secrets that it will have."""
-    done = run(argv, env={"CREDENTIALS_DIRECTORY": str(paths.secrets)}, timeout=60)
+    env = {
+        "CREDENTIALS_DIRECTORY": str(paths.secrets),
+        "RUNTIME_DIRECTORY": str(paths.secrets),  # where the gateway's keys come from when it starts
+        "BASTIDE_TOKENS_LUA": str(config.with_name("gateway-tokens.lua")),
+    }
+    done = run(argv, env=env, timeout=60)
     if done.returncode != 0:
         raise AgentError(
             "BAS-6059",

@@ -1,0 +1,86 @@
+"""Finds a HAProxy to test with, or unpacks Debian's, with the libraries that it needs.
+
+In this order: ``$BASTIDE_TEST_HAPROXY``; what the system has; the packages in the builder's cache,
+which a bundle build left there; Debian's, by apt. Nothing is installed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from bastide.layout import blob_path, cache_directory
+
+PACKAGES = ("haproxy", "liblua5.3-0", "libopentracing-c-wrapper0", "libopentracing1")
+
+
+@functools.cache
+def haproxy() -> str | None:
+    """Return the path of a program that runs here; None if none can be had."""
+    given = os.environ.get("BASTIDE_TEST_HAPROXY") or shutil.which(
+        "haproxy", path="/usr/sbin:/usr/bin"
+    )
+    return given or _unpacked()
+
+
+def _unpacked() -> str | None:
+    place = cache_directory() / "tools" / "haproxy-for-tests"
+    if not (shutil.which("dpkg-deb") and shutil.which("apt-get")):
+        return None
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.with_suffix(".lock").open("w") as lock:  # several test runs at once
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not _runs(place / "haproxy"):
+            shutil.rmtree(place, ignore_errors=True)
+            with tempfile.TemporaryDirectory(dir=place.parent) as scratch:
+                debs = _cached() or _downloaded(Path(scratch))
+                if not debs:
+                    return None
+                _unpack(debs, place)
+    return str(place / "haproxy") if _runs(place / "haproxy") else None
+
+
+def _runs(program: Path) -> bool:
+    if not program.exists():
+        return False
+    return subprocess.run([program, "-v"], capture_output=True, check=False).returncode == 0
+
+
+def _cached() -> list[Path]:
+    """Return the packages' files in the builder's cache; none unless it has all of them."""
+    blobs = cache_directory()
+    for manifest in sorted(blobs.glob("bundles/*/manifest.json")):
+        artifacts = json.loads(manifest.read_text()).get("artifacts", [])
+        named = {each["name"]: each.get("sha256", "") for each in artifacts}
+        found = [blobs / blob_path(named[name]) for name in PACKAGES if named.get(name)]
+        if len(found) == len(PACKAGES) and all(path.is_file() for path in found):
+            return found
+    return []
+
+
+def _downloaded(folder: Path) -> list[Path]:
+    done = subprocess.run(
+        ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", *PACKAGES],
+        cwd=folder,
+        capture_output=True,
+        check=False,
+    )
+    return sorted(folder.glob("*.deb")) if done.returncode == 0 else []
+
+
+def _unpack(debs: list[Path], place: Path) -> None:
+    place.mkdir(parents=True)
+    for deb in debs:
+        subprocess.run(["dpkg-deb", "-x", deb, place / "root"], check=True)
+    libraries = next((place / "root/usr/lib").glob("*-linux-gnu"))
+    program = place / "haproxy"
+    program.write_text(
+        f'#!/bin/sh\nLD_LIBRARY_PATH={libraries} exec {place}/root/usr/sbin/haproxy "$@"\n'
+    )
+    program.chmod(0o755)
