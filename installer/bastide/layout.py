@@ -381,6 +381,7 @@ HOST_SECRET_FILES = {  # name: file, groups that get it (none: every host)
     "gateway_keys_map": (HOST_SECRETS / "gateway-keys.map", ("gateway",)),
     "vectordb_keys_map": (HOST_SECRETS / "vectordb-keys.map", ("gateway",)),
 }
+HOST_LIVE_SECRETS = ("gateway_keys_map",)  # a running unit is told of them: it need not restart
 HOST_FOLDERS = {  # that Bastide makes on a host, with their modes
     HOST_OPT: 0o755,
     HOST_OPT / "bin": 0o755,

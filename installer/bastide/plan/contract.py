@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from bastide.layout import HOST_SECRET_FILES, HOST_STATE
+from bastide.layout import HOST_LIVE_SECRETS, HOST_SECRET_FILES, HOST_STATE
 from bastide.plan.inputs import PlanInputs
 from bastide.plan.needs import HostNeeds
 from bastide.plan.places import EFFECTS
@@ -120,8 +120,8 @@ def readers(changed: Iterable[SecretChange]) -> frozenset[str]:
     paths = {secret.path for secret in changed}
     return frozenset(
         unit_of(Group(group))
-        for path, groups in HOST_SECRET_FILES.values()
-        if str(path) in paths
+        for name, (path, groups) in HOST_SECRET_FILES.items()
+        if str(path) in paths and name not in HOST_LIVE_SECRETS
         for group in groups
     )
 

@@ -1,4 +1,4 @@
-"""``access`` in ``site.yaml``: what each API key may use of the gateway, unless it says otherwise."""
+"""``access`` in ``site.yaml``: how much of the gateway each API key may use."""
 
 from __future__ import annotations
 

@@ -6,16 +6,18 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from datetime import datetime
 
 from bastide.errors import ConfigError
 from bastide.host.files import write_atomic
 from bastide.layout import Home, SiteFolder
 from bastide.plan.inputs import Fingerprints
+from bastide.schema.client_key import ClientKey
 from bastide.schema.site import Site
 from bastide.site import pki, vault
 from bastide.site.codes import CERTIFICATE_WRONG, SECRETS_DAMAGED, SECRETS_MISSING
+from bastide.site.keystore import FULL, READ_ONLY, Clients, keys_map, own_client
 
 FORMAT = "bastide.secrets/1"
 KEY_PREFIX = "bst_"  # so that scanners for leaked keys can know ours
@@ -33,9 +35,20 @@ class Secrets:
     gateway_key_pem: str
     depot_certificate_pem: str
     depot_key_pem: str
+    # The vector DB's own keys; empty if they are still those that clients began with.
+    vectordb_api_key: str = ""
+    vectordb_read_only_api_key: str = ""
+    clients: Clients = ()
 
     def __repr__(self) -> str:
         return "Secrets(…)"
+
+    @property
+    def all_clients(self) -> Clients:
+        """The gateway's clients: the two of ``init``, then those that were created."""
+        own = {FULL: self.api_key, READ_ONLY: self.read_only_api_key}
+        made = tuple(own_client(name, key, self.clients) for name, key in own.items())
+        return made + tuple(client for client in self.clients if client.name not in own)
 
     @property
     def authority(self) -> pki.Certified:
@@ -92,7 +105,9 @@ def save_secrets(folder: SiteFolder, secrets: Secrets, password: str, label: str
         label: The name under which the password is found again.
     """
     # JSON is YAML, so Ansible reads it too.
-    plain = json.dumps({"format": FORMAT, **asdict(secrets)}, indent=1).encode() + b"\n"
+    values = {field.name: getattr(secrets, field.name) for field in fields(secrets)}
+    values["clients"] = [client.model_dump(mode="json") for client in secrets.clients]
+    plain = json.dumps({"format": FORMAT, **values}, indent=1).encode() + b"\n"
     write_atomic(folder.secrets, vault.seal(plain, password, label), mode=0o600)
     write_atomic(folder.authority, secrets.ca_certificate_pem.encode(), mode=0o644)
 
@@ -213,20 +228,16 @@ def planned_fingerprints(
 
 
 def _files(secrets: Secrets) -> dict[str, str]:
+    full = secrets.vectordb_api_key or secrets.api_key
+    read_only = secrets.vectordb_read_only_api_key or secrets.read_only_api_key
     return {
-        "api_key": secrets.api_key,
-        "read_only_api_key": secrets.read_only_api_key,
+        "api_key": full,
+        "read_only_api_key": read_only,
         "gateway_pem": secrets.gateway_certificate_pem + secrets.gateway_key_pem,
-        "gateway_keys_map": _keys_map(secrets),
+        "gateway_keys_map": keys_map(secrets.all_clients),
+        "vectordb_keys_map": f"admin {full}\nuser {full}\nreader {read_only}\n",
         "ca_pem": secrets.ca_certificate_pem,
     }
-
-
-def _keys_map(secrets: Secrets) -> str:
-    identities = ((secrets.api_key, "full"), (secrets.read_only_api_key, "read-only"))
-    return "".join(
-        f"{hashlib.sha256(key.encode()).hexdigest()} {identity}\n" for key, identity in identities
-    )
 
 
 def _read_sealed(folder: SiteFolder) -> bytes:
@@ -241,12 +252,14 @@ def _read_sealed(folder: SiteFolder) -> bytes:
 
 
 def _parse(plain: bytes, where: str) -> Secrets:
-    names = {field.name for field in fields(Secrets)}
     try:
         values = json.loads(plain)
-        if values.pop("format") != FORMAT or set(values) != names:
+        known = {field.name: field for field in fields(Secrets)}
+        needed = {name for name, field in known.items() if field.default is MISSING}
+        if values.pop("format") != FORMAT or not needed <= set(values) <= set(known):
             raise ValueError("another format")  # noqa: TRY301 - one message for all of them
-        return Secrets(**{name: str(values[name]) for name in names})
+        clients = tuple(ClientKey.model_validate(each) for each in values.pop("clients", ()))
+        return Secrets(**{name: str(text) for name, text in values.items()}, clients=clients)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ConfigError(
             f"{where} opens, but does not hold secrets in the format {FORMAT}",

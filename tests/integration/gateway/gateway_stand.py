@@ -184,7 +184,8 @@ class Stand:
                 stderr=log,
             )
         ready = gateway.wait_until(lambda: self.ended() or self.all_up(), 20)
-        assert ready and not self.ended(), self.log()
+        assert ready, self.log()
+        assert not self.ended(), self.log()
 
     def ended(self) -> bool:
         """Whether the gateway has ended."""

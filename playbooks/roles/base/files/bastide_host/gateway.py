@@ -52,14 +52,22 @@ class NotRunningError(Exception):
     """No gateway runs on this host."""
 
 
-def ask(paths: Paths, command: str) -> str:
-    """Send one command to the gateway's runtime socket; return what it answers.
+ADMIN = "/run/bastide-gateway/admin.sock"
+
+
+def ask(paths: Paths, command: str, socket_path: str = ADMIN) -> str:
+    """Send one command to a socket of the gateway's; return what it answers.
+
+    Args:
+        paths: The host's paths.
+        command: The command, without the end of its line.
+        socket_path: The worker's socket, or the master's.
 
     Raises:
         NotRunningError: No gateway runs here.
         AgentError: It does not answer.
     """
-    place = paths.at("/run/bastide-gateway/admin.sock")
+    place = paths.at(socket_path)
     parts = []
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(_ANSWER_SECONDS)
@@ -69,27 +77,29 @@ def ask(paths: Paths, command: str) -> str:
             raise NotRunningError(str(place)) from error
         try:
             connection.sendall(f"{command}\n".encode())
+            connection.shutdown(socket.SHUT_WR)  # the master answers as long as one may ask
             while part := connection.recv(1 << 16):
                 parts.append(part)
         except OSError as error:
             raise AgentError(
                 "BAS-6080",
-                f"the gateway does not answer {command!r} on {place}: {error}",
+                f"the gateway does not answer {command.splitlines()[0]!r} on {place}: {error}",
                 "see systemctl status bastide-gateway, then apply again",
             ) from error
     return b"".join(parts).decode("utf-8", "replace").strip()
 
 
-def order(paths: Paths, command: str) -> None:
+def order(paths: Paths, command: str, socket_path: str = ADMIN) -> None:
     """Send a command that answers nothing when it is carried out.
 
     Raises:
         AgentError: It answered: it refuses.
     """
-    answer = ask(paths, command)
+    answer = ask(paths, command, socket_path)
     if answer:
+        first = command.splitlines()[0]
         raise AgentError(
-            "BAS-6080", f"the gateway refuses {command!r}: {answer}", "report this: it is a bug"
+            "BAS-6080", f"the gateway refuses {first!r}: {answer}", "report this: it is a bug"
         )
 
 

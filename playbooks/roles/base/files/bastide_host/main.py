@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from bastide_host.audit import audit
 from bastide_host.condition import condition
 from bastide_host.data import data
 from bastide_host.evaluate import evaluate
@@ -18,6 +19,7 @@ from bastide_host.facts import check_ports, facts
 from bastide_host.generation import generation
 from bastide_host.host import AgentError, JsonObject, Paths, only_one
 from bastide_host.inventory import inventory
+from bastide_host.keys import set_keys
 from bastide_host.packages import install_packages
 from bastide_host.prepare import prepare, write_secrets
 from bastide_host.reembed import reembed, reembed_exchange, reembed_final
@@ -71,6 +73,7 @@ def _survey(paths: Paths) -> JsonObject:
 
 Command = Callable[[Paths, argparse.Namespace], JsonObject]
 _READ_ONLY: dict[str, Command] = {
+    "audit": lambda paths, _options: audit(paths, _given()),
     "facts": lambda paths, _options: _survey(paths),
     "check": lambda paths, options: check_ports(paths, json.loads(options.ports)),
     "settled": lambda paths, _options: settled(paths, _given()),
@@ -101,6 +104,7 @@ _BESIDE: dict[str, Command] = {
     "reembed-exchange": lambda paths, _options: reembed_exchange(paths),
 }
 _CHANGING: dict[str, Command] = {
+    "keys": lambda paths, _options: set_keys(paths, _given()),
     "prepare": lambda paths, _options: prepare(paths, _own_text()),
     "secrets": lambda paths, options: write_secrets(
         paths, json.load(sys.stdin), options.groups.split(",")

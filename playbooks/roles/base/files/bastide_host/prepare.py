@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bastide_host.host import AgentError, JsonObject, Paths, read_json, text_of, write_atomic
+from bastide_host.keys import make_known
 
 FOLDERS = (
     ("/opt/bastide", 0o755),
@@ -111,6 +112,8 @@ def write_secrets(paths: Paths, secrets: Mapping[str, str], groups: list[str]) -
             raise AgentError("BAS-6063", f"the secret '{name}' is empty", "run bastide init again")
         if write_atomic(paths.at(path), secrets[name].encode(), mode):
             changed.append(path)
+            if name == "gateway_keys_map":
+                make_known(paths, secrets[name])
     for name in ("depot_token", "pass"):  # of this run only
         write_atomic(paths.run / name, secrets.get(name, "").encode(), 0o600)
     return {"changed": bool(changed), "files": changed}

@@ -41,7 +41,7 @@ def _ask(paths: Paths, config: Path, argv: list[str]) -> None:
     """Let a service's own program look at its configuration, with the secrets that it will have."""
     env = {
         "CREDENTIALS_DIRECTORY": str(paths.secrets),
-        "RUNTIME_DIRECTORY": str(paths.secrets),  # where the gateway's keys come from when it starts
+        "RUNTIME_DIRECTORY": str(paths.secrets),  # whence its keys come when it starts
         "BASTIDE_TOKENS_LUA": str(config.with_name("gateway-tokens.lua")),
     }
     done = run(argv, env=env, timeout=60)
