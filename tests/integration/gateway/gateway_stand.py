@@ -80,14 +80,20 @@ class Stand:
         folder: Where its files go.
         access: The site's ``access``.
         changes: What is replaced in the rendered configuration.
+        server: Program of the servers.
     """
 
     def __init__(
-        self, folder: Path, access: Access | None = None, changes: dict[str, str] | None = None
+        self,
+        folder: Path,
+        access: Access | None = None,
+        changes: dict[str, str] | None = None,
+        server: str = SERVER,
     ) -> None:
         self.folder = folder
         self.access = access or Access()
         self.changes = changes or {}
+        self.server = server
         self.keys = f"{digest_of(KEY)} full:admin:0:0:0:0:0\n"
         self.paths = Paths(folder)
         self.port = free_port()
@@ -98,7 +104,7 @@ class Stand:
 
     def start(self, backend: str, name: str, seconds: float = 0.05) -> None:
         port = self.ports[backend, name]
-        argv = [sys.executable, "-c", SERVER, str(port), str(seconds)]
+        argv = [sys.executable, "-c", self.server, str(port), str(seconds)]
         self.servers[backend, name] = subprocess.Popen(argv)
         deadline = time.monotonic() + 20
         while True:

@@ -15,6 +15,7 @@ SECRETS = {
     "read_only_api_key": "reader",
     "gateway_pem": "PEM",
     "gateway_keys_map": "ab full\n",
+    "vectordb_keys_map": "admin key\n",
     "depot_token": "token",
 }
 
@@ -66,7 +67,7 @@ def test_internet_sources_go_aside_and_local_ones_stay(host: Paths) -> None:
     [
         (["llm"], set()),
         (["vectordb"], {"api_key", "read_only_api_key"}),
-        (["gateway", "llm"], {"gateway.pem", "gateway-keys.map"}),
+        (["gateway", "llm"], {"gateway.pem", "gateway-keys.map", "vectordb-keys.map"}),
     ],
 )
 def test_a_host_gets_only_the_secrets_of_its_groups(

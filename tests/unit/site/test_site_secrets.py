@@ -266,14 +266,18 @@ def test_host_secrets_are_those_of_the_contract(folder: SiteFolder, home: Home) 
     assert carried["pass"] == "pass"
     assert set(carried) == {
         "api_key", "read_only_api_key", "depot_token", "pass", "gateway_pem", "gateway_keys_map",
-        "ca_pem",
+        "ca_pem", "vectordb_keys_map",
     }  # fmt: skip
     assert carried["depot_token"] == "token"
     lines = dict(line.split(" ") for line in carried["gateway_keys_map"].splitlines())
     assert lines == {
-        make.sha(secrets.api_key): "full",
-        make.sha(secrets.read_only_api_key): "read-only",
+        make.sha(secrets.api_key): "full:admin:0:0:0:0:0",
+        make.sha(secrets.read_only_api_key): "read-only:reader:0:0:0:0:0",
     }
+    roles = dict(line.split(" ") for line in carried["vectordb_keys_map"].splitlines())
+    assert roles == {
+        "admin": secrets.api_key, "user": secrets.api_key, "reader": secrets.read_only_api_key,
+    }  # fmt: skip
     assert secrets.ca_key_pem not in "".join(carried.values())
 
 

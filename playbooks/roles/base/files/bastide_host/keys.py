@@ -18,6 +18,7 @@ KEPT = "/etc/bastide/secrets/gateway-keys.map"
 RUNNING = "/run/bastide-gateway/gateway-keys.map"
 MASTER = "/run/bastide-gateway/master.sock"
 _LINE = re.compile(r"[0-9a-f]{64} [a-z0-9._-]{1,64}:[a-z]+:[0-9]+(:([0-9]+|-)){4}")
+_AT_ONCE = 50  # lines of at most 200 bytes: a command must fit into HAProxy's buffer of 32 KiB
 # A process that ends while it is spoken to needs no keys any more.
 _GONE = "Can't find the target"
 
@@ -89,5 +90,8 @@ def _tell(paths: Paths, worker: str, name: str, text: str) -> None:
             "the keys are kept: systemctl restart bastide-gateway there lets it read them",
         )
     number = version[1]
-    order(paths, f"@!{worker} add map @{number} {name} <<\n{text}", MASTER)
+    lines = text.splitlines(keepends=True)
+    for first in range(0, len(lines), _AT_ONCE):
+        some = "".join(lines[first : first + _AT_ONCE])
+        order(paths, f"@!{worker} add map @{number} {name} <<\n{some}", MASTER)
     order(paths, f"@!{worker} commit map @{number} {name}", MASTER)
