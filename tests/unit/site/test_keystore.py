@@ -101,7 +101,8 @@ def test_exactly_the_keys_that_should_hold_are_accepted(steps: list[Step]) -> No
             after = keystore.rotated(before, digest, now, step.grace, step.lasts)
             clients = tuple(after if each is before else each for each in clients)
             until = now + step.grace
-            ends[step.name] = {d: min(until, e or until) for d, e in known.items()} | {digest: end}
+            left: dict[str, datetime | None] = {d: min(until, e or until) for d, e in known.items()}
+            ends[step.name] = left | {digest: end}
         held = {d: e for each in ends.values() for d, e in each.items()}
         assert accepted(clients, now) == {d for d, e in held.items() if e is None or e > now}
         assert {each.name for each in clients} == set(ends)
