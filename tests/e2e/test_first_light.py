@@ -128,6 +128,73 @@ def test_a_changed_site_restarts_only_what_it_touches(operator: Operator) -> Non
     operator.applies()
 
 
+ASK = """
+import json, ssl, sys, httpx
+key, stream = open(sys.argv[1]).read().strip(), sys.argv[2] == "stream"
+site = json.load(open(sys.argv[3]))
+with httpx.Client(verify=ssl.create_default_context(cafile="site/ca.pem"), trust_env=False) as web:
+    answer = web.post(site["url"] + "/chat/completions", timeout=120,
+                      headers={"Authorization": "Bearer " + key},
+                      json={"model": site["model"], "max_tokens": 8, "stream": stream,
+                            "messages": [{"role": "user", "content": "canary-of-the-audit"}]})
+print(answer.status_code)
+"""
+
+
+def test_a_key_is_made_used_rotated_and_revoked_without_a_restart(operator: Operator) -> None:
+    (operator.folder / "ask.py").write_text(ASK)
+    url = operator.asks("keys show")["result"]["base_urls"][0]
+    model = re.search(
+        r"^ +llm: (smollm\S+)$", (operator.site / "site.yaml").read_text(), re.MULTILINE
+    )
+    assert model
+    (operator.folder / "ask.json").write_text(json.dumps({"url": url, "model": model[1]}))
+
+    def status(key: str, how: str = "whole") -> int:
+        line = f"bastide lab exec -- python ask.py {key} {how} ask.json"
+        return int(operator.types(line).stdout)
+
+    gateway = operator.on_host("systemctl show -P MainPID bastide-gateway")
+    operator.asks("keys create app --requests-per-minute 0 --out app.key")
+    assert [status("app.key"), status("app.key", "stream")] == [200, 200]
+    assert operator.asks("plan")["result"]["changes"] == 0
+    operator.asks("keys rotate app --grace 5s --out app2.key")
+    assert status("app2.key") == 200
+    deadline = time.monotonic() + 60
+    while status("app.key") != 401:
+        assert time.monotonic() < deadline
+    operator.asks("keys revoke app")
+    assert [status("app.key"), status("app2.key")] == [401, 401]
+    assert operator.asks("plan")["result"]["changes"] == 0
+    assert operator.on_host("systemctl show -P MainPID bastide-gateway") == gateway
+
+    audit = operator.asks("audit --since 1h --key app")["result"]
+    asked = [entry for entry in audit["entries"] if entry["status"] == 200]
+    assert len(asked) >= 3
+    assert all(entry["prompt_tokens"] > 0 for entry in asked)
+    assert all(0 < entry["completion_tokens"] <= 8 for entry in asked)
+    assert all(entry["tokens_exact"] for entry in asked)
+    assert "canary-of-the-audit" not in operator.on_host("journalctl --no-pager -o cat -b")
+
+
+def test_keys_that_a_gateway_missed_come_with_the_next_apply(operator: Operator) -> None:
+    gateway = operator.on_host("systemctl show -P MainPID bastide-gateway")
+    operator.on_host("systemctl stop ssh")
+    try:
+        made = operator.asks("keys create late --out late.key")["result"]
+        assert made["gateways"][0]["state"] == "pending"
+    finally:
+        operator.on_host("systemctl start ssh")
+    plan = operator.asks("plan")["result"]
+    assert plan["changes"] == 1
+    assert {unit["name"] for host in plan["plan"]["hosts"] for unit in host["units"]} == set()
+    operator.applies()
+    said = operator.types("bastide lab exec -- python ask.py late.key whole ask.json").stdout
+    assert int(said) == 200
+    assert operator.on_host("systemctl show -P MainPID bastide-gateway") == gateway
+    operator.asks("keys revoke late")
+
+
 def test_a_rollback_goes_back_fetches_nothing_and_can_be_undone(operator: Operator) -> None:
     config = operator.site / "site.yaml"
     before = operator.on_host("cat /opt/bastide/current/etc/haproxy.cfg")

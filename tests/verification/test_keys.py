@@ -100,3 +100,10 @@ def test_read_only_key_cannot_write(vectordb: QdrantClient, vectordb_reader: Qdr
     refused.append(refusal.value.status_code)
     assert refused == [403, 403], f"expected 403 twice, found {refused}"
     assert not vectordb.collection_exists(name)
+
+
+def test_read_only_key_takes_no_snapshot(web: httpx.Client, read_only_key: Key) -> None:
+    """The read-only key cannot have the vector DB's data written into a snapshot"""
+    answer = web.post("/vectordb/snapshots", headers={"api-key": read_only_key.value})
+    assert answer.status_code == 403, f"expected 403, found {answer.status_code}: {answer.text}"
+    assert answer.json()["status"]["error"]
