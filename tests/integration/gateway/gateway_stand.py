@@ -161,8 +161,8 @@ class Stand:
         self.runtime.mkdir(parents=True, exist_ok=True)
         (self.runtime / "gateway-keys.map").write_text(self.keys)
         (self.folder / "vectordb-keys.map").write_text("admin rw\nuser rw\nreader ro\n")
-        lua = resources.templates() / "etc/gateway-tokens.lua.j2"
-        (self.folder / "gateway-tokens.lua").write_text(lua.read_text())
+        lua = TemplateFolder(resources.templates()).render("etc/gateway-tokens.lua.j2", {})
+        (self.folder / "gateway-tokens.lua").write_bytes(lua)
         path = self.folder / "haproxy.cfg"
         path.write_text(text)
         return path

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from bastide import resources
+from bastide.render.engine import TemplateFolder
 
 
 @pytest.fixture(scope="module")
 def usage() -> types.ModuleType:
     module = types.ModuleType("token_usage")
-    text = (resources.templates() / "lib/token_usage.py.j2").read_text()
+    text = TemplateFolder(resources.templates()).render("lib/token_usage.py.j2", {}).decode()
     exec(compile(text, "token_usage.py", "exec"), module.__dict__)  # noqa: S102 - our own
     return module
 
