@@ -96,3 +96,9 @@ def test_closing_a_counted_stream_closes_what_it_reads(usage: types.ModuleType) 
     next(stream)
     stream.close()
     assert closed == [True]
+
+
+@pytest.mark.parametrize("name", ["token_usage", "model_server"])
+def test_what_model_servers_run_is_python(name: str) -> None:
+    rendered = TemplateFolder(resources.templates()).render(f"lib/{name}.py.j2", {})
+    compile(rendered, f"{name}.py", "exec")
