@@ -19,7 +19,7 @@ from bastide.schema.artifact import STEPPING_STONE, SUITE, Artifact, ArtifactKin
 from bastide.schema.lock import Download, Inline, Joined, Lock, LockEntry, Member
 from bastide.schema.model_card import ModelCard
 from bastide.schema.model_file import Part
-from bastide.schema.release import Release
+from bastide.schema.release import NEWER, Release
 from bastide.schema.target import Target
 from bastide.sources.archive import zip_member
 from bastide.sources.debian import (
@@ -155,7 +155,7 @@ def _os_entries(release: Release, target: Target, workshop: Workshop) -> list[Lo
         solver = DebianSolver(target, folder)
         needs: dict[DebFile, tuple[Component, ...]] = {}
         for component in HOST_COMPONENTS:
-            for deb in solver.closure(release.components[component].os_packages):
+            for deb in solver.closure(release.pins(component).os_packages):
                 needs[deb] = (*needs.get(deb, ()), component)
         base = solver.base_system()
     ordered = sorted(needs, key=lambda deb: deb.name)
@@ -214,7 +214,7 @@ def _text(name: str, version: str, filename: str, text: str) -> LockEntry:
         platform="any",
         licence="Apache-2.0",
         licence_from="Bastide's LICENSE",
-        components=(Component.CONTROL, *HOST_COMPONENTS),
+        components=(Component.CONTROL, *(each for each in HOST_COMPONENTS if each not in NEWER)),
         source="Bastide's catalogue",
     )
     return LockEntry(artifact=artifact, origin=Inline(text=text))

@@ -20,6 +20,7 @@ from bastide.sources.scratch import scratch
 
 HOST_COMPONENTS = (
     Component.BASE, Component.LLM, Component.EMBEDDINGS, Component.VECTORDB, Component.GATEWAY,
+    Component.KEEPALIVED,
 )  # fmt: skip
 
 
@@ -82,7 +83,7 @@ class _Resolver:
         return [found[name] for name in sorted(found)]
 
     def _files(self, *components: Component, agreed: Sequence[str] = ()) -> tuple[IndexFile, ...]:
-        pins = [self.release.components[component].wheels for component in components]
+        pins = [self.release.pins(component).wheels for component in components]
         requirements = sorted({requirement for wheels in pins for requirement in wheels})
         if not requirements:
             return ()

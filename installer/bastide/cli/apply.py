@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import click
 from pydantic import ValidationError
 from rich.console import Console
 
-from bastide.cli.context import load_context, site_option
+from bastide.cli.context import forget_option, load_context, site_option
 from bastide.cli.gates import SiteKeeper
 from bastide.cli.live import Watcher, watching
 from bastide.cli.output import reports, stderr, stdout
@@ -78,11 +79,14 @@ def _about(result: ApplyResult) -> dict[str, str]:
 @click.argument("plan_file", metavar="[PLAN]", required=False,
                 type=click.Path(path_type=Path, dir_okay=False))  # fmt: skip
 @site_option
+@forget_option
 @click.option("--yes", is_flag=True, help="Do not ask, whatever the plan says.")
 @click.option("--replan", is_flag=True, help="Make a new plan even if there is a plan file.")
 @reports(show)
 @recorded("apply", _about)
-def command(plan_file: Path | None, site_dir: Path, *, yes: bool, replan: bool) -> ApplyResult:
+def command(
+    plan_file: Path | None, site_dir: Path, forget: tuple[str, ...], *, yes: bool, replan: bool
+) -> ApplyResult:
     """Carry out a plan on the hosts.
 
     PLAN is the file that `bastide plan` wrote: plan.json in the site's folder if not given. It is
@@ -100,8 +104,11 @@ def command(plan_file: Path | None, site_dir: Path, *, yes: bool, replan: bool) 
     changed; 6 failed after changes, the message says whether it was rolled back; 7 a gate was not
     passed, rolled back; 8 the way back failed, a person is needed; 9 another run holds the site.
     """  # noqa: D301 - click wants the real character
-    context = load_context(site_dir)
+    context = load_context(site_dir, forget)
     plan = read_plan(context.folder, plan_file, replan=replan)
+    if plan is not None:  # who looked at it has seen whom it forgets
+        gone = {each.host for each in plan.leaving if each.forgotten}
+        context = dataclasses.replace(context, forget=context.forget | gone)
     if plan is None and not yes:
         require_somebody()
     with watching(context.bundle.root.release) as watcher:

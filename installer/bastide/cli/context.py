@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -42,6 +42,7 @@ class SiteContext:
         release: That bundle's release.
         cards: Its model cards, by model name.
         target: What the hosts should be.
+        forget: Hosts that have left the site and are gone for good.
     """
 
     site: Site
@@ -52,6 +53,7 @@ class SiteContext:
     release: Release
     cards: dict[str, ModelCard]
     target: Target
+    forget: frozenset[str] = frozenset()
 
     @cached_property
     def wanted(self) -> Wanted:
@@ -68,6 +70,7 @@ class SiteContext:
             trees=render_trees(self.site, self.release, manifest, self.cards),
             blobs={each.sha256: self.store.blob(each.sha256) for each in manifest.artifacts},
             road=read_road(self.store, self.site.target),
+            forget=self.forget,
         )
 
 
@@ -83,8 +86,23 @@ def site_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-def load_context(site_dir: Path) -> SiteContext:
+def forget_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--forget`` to a command, as ``forget``."""
+    return click.option(
+        "--forget",
+        metavar="HOST",
+        multiple=True,
+        help="A host that has left site.yaml and is gone for good: nothing is done on it. Can be "
+        "given several times.",
+    )(command)
+
+
+def load_context(site_dir: Path, forget: Iterable[str] = ()) -> SiteContext:
     """Return the site of ``site_dir`` with the bundle that it runs.
+
+    Args:
+        site_dir: The site's folder, or its ``site.yaml``.
+        forget: Hosts that have left the site and are gone for good.
 
     Raises:
         ConfigError: ``site.yaml`` is wrong, its SSH files are missing, or no imported bundle has
@@ -106,6 +124,7 @@ def load_context(site_dir: Path) -> SiteContext:
         release=read_release(store, bundle),
         cards=read_cards(store, bundle, site),
         target=read_target(store, bundle),
+        forget=frozenset(forget),
     )
 
 

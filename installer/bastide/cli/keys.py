@@ -15,7 +15,6 @@ from bastide.cli.output import reports, stdout
 from bastide.cli.recording import recorded
 from bastide.layout import Home, SiteFolder
 from bastide.schema.client_key import ClientKey
-from bastide.schema.site import Group
 from bastide.site.config import load_site
 from bastide.site.secrets import open_secrets
 
@@ -100,7 +99,7 @@ def show(site_dir: Path, *, read_only: bool) -> Key:
     folder = SiteFolder((site_dir if site_dir.is_dir() else site_dir.parent).resolve())
     secrets = open_secrets(folder, Home.default())
     port = site.network.gateway_port
-    addresses = [site.hosts[name].address for name in site.hosts_in(Group.GATEWAY)]
+    addresses = site.gateway_addresses()
     names = [f"[{each}]" if each.version == 6 else str(each) for each in addresses]
     return Key(
         key=secrets.read_only_api_key if read_only else secrets.api_key,

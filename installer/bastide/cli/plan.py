@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from bastide.cli.context import load_context, site_option
+from bastide.cli.context import forget_option, load_context, site_option
 from bastide.cli.output import reports, stdout
 from bastide.cli.plan_view import print_plan
 from bastide.cli.preflight import look
@@ -47,10 +47,13 @@ def _view(result: PlanResult) -> None:
 @site_option
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False),
               help="Plan file to write; plan.json in the site's folder if not given.")  # fmt: skip
+@forget_option
 @click.option("--detail", is_flag=True, help="List every path and artifact, not their number.")
 @reports(_view)
 @recorded("plan", lambda result: {"plan": result.digest, "bundle": result.plan.bundle})
-def command(site_dir: Path, out: Path | None, *, detail: bool) -> PlanResult:
+def command(
+    site_dir: Path, out: Path | None, forget: tuple[str, ...], *, detail: bool
+) -> PlanResult:
     """Show exactly what would change on which host, and write it to a plan file.
 
     Compares what site.yaml and the newest imported bundle of its release want with what the hosts
@@ -59,7 +62,7 @@ def command(site_dir: Path, out: Path | None, *, detail: bool) -> PlanResult:
     host; of secrets it has nothing but salted fingerprints. The file's format is that of `bastide
     schema plan`.
     """
-    context = load_context(site_dir)
+    context = load_context(site_dir, forget)
     now = datetime.now(UTC)
     seen = look(
         context,

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from bastide.progress import human_bytes
 from bastide.schema.artifact import Component
-from bastide.schema.plan import HostPlan, Plan, Pull, UnitChange
+from bastide.schema.plan import HostPlan, LeavingHost, Plan, Pull, UnitChange
 
 NARROWEST = 30  # columns that lines are still fitted to
 STYLES = {"+": "green", "~": "yellow", "-": "red", "!": "bold red"}
@@ -62,9 +62,29 @@ def print_plan(console: Console, plan: Plan, *, detail: bool = False) -> None:
             _put(console, f"  {title}")
             for item in items:
                 _put(console, f"    {item.sign} {item.text}", style=STYLES.get(item.sign, ""))
+    for gone in plan.leaving:
+        _print_leaving(console, gone)
     console.print("")
     for line in (totals(plan), *_consequences(plan)):
         _put(console, line)
+
+
+def _print_leaving(console: Console, host: LeavingHost) -> None:
+    console.print("")
+    groups = ", ".join(host.groups)
+    _put(console, f"{host.host} ({host.address}): {groups}, leaves the site", style="bold")
+    if host.forgotten:
+        _put(console, "  forgotten: nothing is done on it", style=STYLES["!"])
+        return
+    sections = (("units", "- stop "), ("secrets", "- "))
+    for (title, sign), names in zip(sections, (host.units, host.secrets), strict=True):
+        if names:
+            _put(console, f"  {title}")
+        for name in names:
+            _put(console, f"    {sign}{name}", style=STYLES["-"])
+    _put(console, "  stays there")
+    for what in host.stays:
+        _put(console, f"      {what}")
 
 
 def _way(plan: Plan) -> str:
@@ -77,7 +97,9 @@ def _way(plan: Plan) -> str:
 def totals(plan: Plan) -> str:
     """Return the plan in one sentence."""
     changing = [host for host in plan.hosts if _moves(host)]
-    if not changing:
+    gone = len(plan.leaving)
+    leaving = f" {gone} {'host leaves' if gone == 1 else 'hosts leave'} the site." if gone else ""
+    if not changing and not gone:
         return "No changes: every host is as the site wants it."
     pulls = [pull for host in changing for pull in host.pulls]
     size = human_bytes(sum(pull.size for pull in pulls))
@@ -97,7 +119,10 @@ def totals(plan: Plan) -> str:
         parts[0] += f" ({size})"
     total = len(plan.hosts)
     hosts = f"{len(changing)} of {total} {'host' if total == 1 else 'hosts'}"
-    return f"{hosts} would change: {', '.join(parts) or 'only what lies outside generations'}."
+    if not changing:
+        return f"No host of the site would change.{leaving}"
+    what = ", ".join(parts) or "only what lies outside generations"
+    return f"{hosts} would change: {what}.{leaving}"
 
 
 def _put(console: Console, text: str, *, style: str = "") -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from bastide.layout import HOST_LIVE_SECRETS, HOST_SECRET_FILES, HOST_STATE
+from bastide.plan.floating import UNIT as KEEPALIVED_UNIT
 from bastide.plan.inputs import PlanInputs
 from bastide.plan.needs import HostNeeds
 from bastide.plan.places import EFFECTS
@@ -77,6 +78,8 @@ def _wanted_ports(needs: HostNeeds, site: Site) -> Iterator[tuple[int, str, str]
             yield numbers[group], bind_address(site, group, needs.host), unit
             if group is Group.GATEWAY:
                 yield METRICS_PORT, LOOPBACK, unit
+            if group is Group.GATEWAY and KEEPALIVED_UNIT in needs.units:
+                yield numbers[group], str(site.network.gateway_address), unit
 
 
 def models(needs: HostNeeds, facts: HostFacts) -> tuple[ModelChange, ...]:
@@ -132,7 +135,7 @@ def interruption(
     """Return for how many seconds each component that restarts is expected not to answer.
 
     None at all if the release does not say; 0 if another host serves the same, because the gateway
-    sends requests there meanwhile.
+    sends requests there meanwhile, or the floating address moves to another gateway before.
     """
     if inputs.upgrade is None:
         return {}
@@ -142,7 +145,10 @@ def interruption(
     for group in Group:
         if unit_of(group) in restarting:
             others = set(inputs.site.hosts_in(group)) - {host}
-            goes_on = group in REPLICATED and bool(others)
+            replicated = group in REPLICATED or (
+                group is Group.GATEWAY and inputs.site.network.gateway_address is not None
+            )
+            goes_on = replicated and bool(others)
             found[Component(str(group))] = 0 if goes_on else expected.get(Component(str(group)), 0)
     return found
 

@@ -131,8 +131,22 @@ def flows(site: Site) -> tuple[Flow, ...]:
             Flow(Group.GATEWAY, group, "tcp", ports[group], why)
             for group, why in SERVED.items()
         ),
+        *_floating(site, gateway),
         *_extra(site),
     )  # fmt: skip
+
+
+def _floating(site: Site, port: int) -> Iterator[Flow]:
+    """Yield how gateways agree on who holds the floating address, if the site has one."""
+    address = site.network.gateway_address
+    if address is None:
+        return
+    # By name, not as a group: the gateway's own service has no part in it.
+    gateways = Members(site.hosts_in(Group.GATEWAY))
+    here = Networks((ip_network(address),))
+    yield Flow(gateways, gateways, "vrrp", 0, "gateways agree on the floating address")
+    yield Flow(gateways, here, "tcp", port, "gateways look whether the floating address answers")
+    yield Flow(gateways, Group.GATEWAY, "tcp", port, "gateways look at the floating address")
 
 
 def _extra(site: Site) -> Iterator[Flow]:

@@ -57,6 +57,7 @@ class PlanInputs:
         road: Upgrade manifests, which say from where the release can be reached.
         secrets: Fingerprints of the secrets that hosts get.
         agent: SHA-256 of the host agent's text; empty if unknown.
+        forget: Hosts that have left the site and are gone for good.
     """
 
     site: Site
@@ -71,6 +72,7 @@ class PlanInputs:
     road: Road = field(default_factory=Road)
     secrets: Fingerprints = Fingerprints()
     agent: str = ""
+    forget: frozenset[str] = frozenset()
 
     @property
     def upgrade(self) -> Upgrade | None:

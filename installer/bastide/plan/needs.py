@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 
 from bastide.errors import ConfigError
 from bastide.layout import HOST_ARTIFACTS, blob_path, host_model
+from bastide.plan.floating import floats
 from bastide.plan.inputs import TreeDigest
 from bastide.schema.artifact import Artifact, ArtifactKind, Component, Manifest
 from bastide.schema.site import Group, Site
@@ -23,11 +24,12 @@ DESCRIPTIONS = frozenset(
     {"etc/host.json", "etc/release.json", "etc/upgrade-manifest.yaml", "etc/sysusers.conf"}
 )
 # How the names of files that a group's service reads begin; of any other, all services are told.
-FILE_HEADS = {
+FILE_HEADS: Mapping[Group | Component, tuple[str, ...]] = {
     Group.LLM: ("llm", "llama"),
     Group.EMBEDDINGS: ("embedding",),
     Group.VECTORDB: ("vectordb",),
     Group.GATEWAY: ("gateway", "haproxy"),
+    Component.KEEPALIVED: ("keepalived", "floating"),
 }
 PYTHON_GROUPS = (Group.LLM, Group.EMBEDDINGS, Group.VECTORDB)
 
@@ -79,13 +81,13 @@ class HostNeeds:
             return frozenset()
         stem = PurePosixPath(path).name.removeprefix("bastide-")
         groups = {group for group, heads in FILE_HEADS.items() if stem.startswith(heads)}
-        return frozenset(f"bastide-{group}.service" for group in groups or set(Group)) & frozenset(
-            self.units
-        )
+        return frozenset(
+            f"bastide-{group}.service" for group in groups or set(FILE_HEADS)
+        ) & frozenset(self.units)
 
     def affected_by(self, artifact: Artifact) -> frozenset[str]:
         """Return the units that must restart when ``artifact`` changes."""
-        groups = {str(component) for component in artifact.components} & set(Group)
+        groups = {str(component) for component in artifact.components}
         if artifact.kind is ArtifactKind.WHEEL and artifact.name != INSTALLER:
             groups |= set(PYTHON_GROUPS)  # one environment for all
         return frozenset(f"bastide-{group}.service" for group in groups) & frozenset(self.units)
@@ -106,13 +108,16 @@ def host_needs(
         replaces: Models of earlier releases with their successors, for the error's hint.
 
     Raises:
-        ConfigError: The bundle does not carry a model that the site chose.
+        ConfigError: The bundle does not carry a model that the site chose, or keepalived for its
+            floating address.
     """
     _require_models(site, manifest, replaces or {})
     chosen = {Component.LLM: site.models.llm, Component.EMBEDDINGS: site.models.embeddings}
     needs = []
     for name, host in site.hosts.items():
         wanted = {Component.BASE, *(Component(str(group)) for group in host.groups)}
+        if floats(site, manifest, name):
+            wanted.add(Component.KEEPALIVED)
         artifacts = tuple(a for a in manifest.needed_by(*wanted) if _fits(a, wanted, chosen))
         needs.append(HostNeeds(name, host.groups, artifacts, trees[name]))
     return tuple(needs)

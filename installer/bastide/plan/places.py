@@ -61,6 +61,13 @@ EFFECTS = {
         ),
         masks="haproxy.service",
     ),
+    "keepalived": PackageEffects(
+        paths=(
+            *(f"/etc/rc{level}.d/K01keepalived" for level in (0, 1, 6)),
+            *(f"/etc/rc{level}.d/S01keepalived" for level in (2, 3, 4, 5)),
+        ),
+        masks="keepalived.service",
+    ),
 }
 
 
@@ -259,7 +266,7 @@ def _packages(facts: HostFacts, moves: Moves) -> Iterator[PathChange]:
             yield PathChange(path=path, why=f"scripts of {package.name}", certain=False)
         mask = f"{UNITS}/{effects.masks}"
         if effects.masks and facts.places.get(mask) != "link /dev/null":
-            yield PathChange(path=mask, why="masked: the gateway's own unit runs the program")
+            yield PathChange(path=mask, why="masked: a unit of Bastide's runs the program")
     if moves.packages:
         for path, what in MANAGED.items():
             yield PathChange(path=path, why=what, whole=True, certain=False)

@@ -15,6 +15,7 @@ import json
 from bastide.errors import PreflightError, Problem
 from bastide.plan import changes, contract, switching
 from bastide.plan.inputs import PlanInputs
+from bastide.plan.leaving import leaving_hosts
 from bastide.plan.needs import HostNeeds, generation_digest, host_needs
 from bastide.plan.path import Route, solve
 from bastide.plan.places import Moves, misplaced, path_changes
@@ -32,11 +33,13 @@ def make_plan(inputs: PlanInputs) -> Plan:
     Equal inputs give an equal plan. A plan without changes has ``changes == 0``.
 
     Raises:
-        ConfigError: The bundle does not carry a chosen model.
+        ConfigError: The bundle does not carry a chosen model, or a host that has left the site
+            cannot be let go (``leaving``).
         PreflightError: A host gave no facts, or the release cannot be reached in one apply.
     """
     needs = host_needs(inputs.site, inputs.manifest, inputs.trees, inputs.replaces)
     _require_facts(inputs)
+    leaving = leaving_hosts(inputs)
     hosts = {each.host: plan_host(each, inputs) for each in needs}
     canary = switching.canary_of(inputs.site, inputs.facts.hosts)
     ordered = tuple(hosts[name] for name in switching.host_order(inputs.site, canary))
@@ -57,6 +60,7 @@ def make_plan(inputs: PlanInputs) -> Plan:
         gates=switching.gates_of(inputs, ordered),
         order=inputs.upgrade.order if inputs.upgrade else RESTART_ORDER,
         hosts=ordered,
+        leaving=leaving,
     )
 
 

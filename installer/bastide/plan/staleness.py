@@ -36,7 +36,22 @@ def is_stale(plan: Plan, fresh: Plan) -> tuple[str, ...]:
             continue
         reasons += [f"{now.host}: {what}" for what in _host(planned, now, inputs_changed=changed)]
     reasons += [f"{host}: no longer in the site" for host in before]
+    reasons += _leaving(plan, fresh)
     return tuple(reasons)
+
+
+def _leaving(plan: Plan, fresh: Plan) -> Iterator[str]:
+    """Yield what of hosts that leave was not planned; what is done already is no news."""
+    known = {each.host: each for each in plan.leaving}
+    for now in fresh.leaving:
+        planned = known.get(now.host)
+        if planned is None:
+            yield f"{now.host}: it has left the site, which was not planned"
+        elif planned.forgotten != now.forgotten:
+            words = "be forgotten" if now.forgotten else "be taken out of service"
+            yield f"{now.host}: it would {words} now; that was not planned"
+        elif not set(now.units) <= set(planned.units):
+            yield f"{now.host}: other units run there now than when planned"
 
 
 def _site(plan: Plan, fresh: Plan) -> Iterator[str]:

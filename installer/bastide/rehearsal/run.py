@@ -29,7 +29,7 @@ from bastide.rehearsal.sides import Cast, Present, Side, cast_for_lab
 from bastide.rehearsal.steps import Steps
 from bastide.schema.plan import Plan
 from bastide.schema.rehearsal import Difference, Failure, Machine, Rehearsal
-from bastide.schema.site import Group, Site
+from bastide.schema.site import Site
 from bastide.schema.target import Target
 
 COLLECTION = "rehearsal"
@@ -195,7 +195,7 @@ class _Setting:
 
 def _client(site: Site, control: Control) -> dict[str, Any]:
     """Return what a client of the lab's gateway needs to know."""
-    address = site.hosts[site.hosts_in(Group.GATEWAY)[0]].address
+    address = site.gateway_addresses()[0]
     texts = {name: each.text for name, each in site.upgrades.collections.items()}
     return {
         "url": f"https://{address}:{site.network.gateway_port}",

@@ -11,6 +11,8 @@ Names in templates (all values are plain JSON types):
 ``services``  by group (``llm``, ``embeddings``, ``vectordb``, ``gateway``): ``port``, ``bind``
               (where this host listens; none if it is not in the group) and ``backends``:
               ``name``, ``address``, ``port`` of each host of the group, as the gateway reaches it
+``floating``  ``address`` and ``router`` (VRRP's number) of the address that the gateways share;
+              none if there is none, or if this host is no gateway
 ``peers``     addresses of all hosts of the site, for allow lists
 ``paths``     ``current``, ``state``, ``models``, ``etc``, ``secrets`` on the host
 """
@@ -24,6 +26,7 @@ from pydantic import BaseModel
 
 from bastide import layout
 from bastide.errors import ConfigError
+from bastide.plan.floating import floats
 from bastide.plan.ports import bind_address, service_ports
 from bastide.schema.artifact import Artifact, ArtifactKind, Manifest
 from bastide.schema.site import Group, Site
@@ -81,13 +84,20 @@ def _service(site: Site, group: Group, host: str) -> dict[str, Any]:
     return {"port": port, "bind": bind, "backends": backends}
 
 
+def _floating(site: Site, manifest: Manifest, host: str) -> dict[str, Any] | None:
+    if not floats(site, manifest, host):
+        return None
+    network = site.network
+    return {"address": str(network.gateway_address), "router": network.gateway_router}
+
+
 def host_context(
     site: Site, release: BaseModel, manifest: Manifest, cards: Mapping[str, BaseModel], host: str
 ) -> dict[str, Any]:
     """Return what the templates of ``host`` can see.
 
     Raises:
-        ConfigError: A chosen model is not in the bundle.
+        ConfigError: A chosen model, or keepalived for a floating address, is not in the bundle.
     """
     return {
         "site": _plain(site),
@@ -99,6 +109,7 @@ def host_context(
             "embeddings": _model(model_of(manifest, site.models.embeddings), cards),
         },
         "services": {str(group): _service(site, group, host) for group in Group},
+        "floating": _floating(site, manifest, host),
         "peers": [str(each.address) for each in site.hosts.values()],
         "paths": {
             "current": str(layout.HOST_CURRENT),

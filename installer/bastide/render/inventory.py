@@ -17,6 +17,7 @@ from bastide.errors import ConfigError
 from bastide.plan.ports import service_ports
 from bastide.schema.site import Group, Site
 
+LEAVING = "leaving"  # the group of hosts that have left the site
 BAD_PATH = "BAS-2063"
 PYTHON = "/usr/bin/python3"
 CONNECTION_OPTIONS = (
@@ -107,6 +108,7 @@ def inventory(
     site_root: Path,
     variables: Mapping[str, Any],
     host_variables: Mapping[str, Mapping[str, Any]],
+    leaving: Mapping[str, str] | None = None,
 ) -> bytes:
     """Return the inventory as YAML.
 
@@ -115,6 +117,8 @@ def inventory(
         site_root: The folder of ``site.yaml``, to which its paths are relative.
         variables: Variables of all hosts, beside those of the connection.
         host_variables: Variables of single hosts, by host name, in the order in which hosts switch.
+        leaving: Hosts that have left the site, with their addresses; a group of their own, which
+            only the playbook that takes them out of service means.
 
     Raises:
         ConfigError: A path cannot be handed to ssh.
@@ -128,7 +132,9 @@ def inventory(
         }
         for name in (*host_variables, *(n for n in site.hosts if n not in host_variables))
     }
-    groups = {str(group): site.hosts_in(group) for group in Group}
+    gone = leaving or {}
+    hosts |= {name: {"ansible_host": address} for name, address in gone.items()}
+    groups = {str(group): site.hosts_in(group) for group in Group} | {LEAVING: tuple(gone)}
     document = {
         "all": {
             "vars": _tagged({**_connection(site, site_root), **variables}),

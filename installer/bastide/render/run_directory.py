@@ -108,7 +108,8 @@ def _inventory(folder: RunFolder, contents: RunContents) -> bytes:
             "bastide_os_packages": list(stage["os_packages"]),
             "bastide_reembeds": bool(stage.get("reembed")),
         }
-    return inventory(contents.site, contents.site_root, variables, hosts)
+    leaving = {e.host: e.address for e in contents.plan.leaving if not e.forgotten}
+    return inventory(contents.site, contents.site_root, variables, hosts, leaving)
 
 
 def copy_playbooks(folder: RunFolder, source: Path | None = None) -> None:

@@ -41,6 +41,9 @@ class TreeEntry(Value):
     groups: tuple[Group, ...] = Field(
         default=(), description="Hosts in any of these groups get it; empty means every host."
     )
+    when: Literal["", "floating"] = Field(
+        default="", description="floating: only on hosts that share a floating address."
+    )
     mode: str = Field(default="0644", pattern=r"^0[0-7]{3}$", description="Octal, in quotes.")
 
 
@@ -190,6 +193,7 @@ def render_trees(
     for name, host in site.hosts.items():
         context = host_context(site, release, manifest, cards, name)
         wanted = [e for e in entries if not e.groups or set(e.groups) & set(host.groups)]
+        wanted = [e for e in wanted if not e.when or context[e.when]]
         files = {
             entry.path: TreeFile(folder.render(entry.template, context), int(entry.mode, 8))
             for entry in sorted(wanted, key=lambda entry: entry.path)

@@ -99,7 +99,7 @@ def ask(
             on_reply(host, reply)
         return host, reply
 
-    with ThreadPoolExecutor(min(PARALLEL, len(given)), "ask") as pool:
+    with ThreadPoolExecutor(max(min(PARALLEL, len(given)), 1), "ask") as pool:
         return {host: reply for host, reply in pool.map(one, given) if reply is not None}
 
 

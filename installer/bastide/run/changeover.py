@@ -18,6 +18,7 @@ from bastide.schema.site import Group
 
 INSTALL, STAGE, SWITCH = "install.yml", "stage.yml", "switch.yml"
 ROTATE_IN, PROMOTE, REVERT = "rotate_in.yml", "promote.yml", "revert.yml"
+RETIRE = "retire.yml"
 GATES_PHASE = "(5/6) GATES: prove the new generations before they are kept"
 CLOSED_STEP = "Data is as before, writes are let in"  # a host's last step of a revert
 SWITCH_PHASE = "(4/6) SWITCH"  # before its first step there is nothing to undo
@@ -124,7 +125,7 @@ class ChangeOver:
     def _in_one_go(self, move: Move) -> Ended:
         outcome = self._play(INSTALL, self._hosts())
         if outcome.succeeded:
-            return self._ended(outcome, Ending.KEPT)
+            return self._retire(outcome)
         if not self._begun:
             return Ended(outcome, self._ending_of_failed_stage(move))
         if self._marking:  # some hosts may have closed their transition: only forward is left
@@ -183,6 +184,17 @@ class ChangeOver:
 
     def _promote(self) -> Ended:
         outcome = self._play(PROMOTE)
+        return self._retire(outcome) if outcome.succeeded else self._ended(outcome, Ending.OPEN)
+
+    def _retire(self, promoted: Outcome) -> Ended:
+        """Take out of service what has left the site: nobody is sent there any more."""
+        for gone in (each for each in self._stage.plan.leaving if each.forgotten):
+            self._stage.say(
+                f"{gone.host}  left the site and is forgotten: nothing was done on it"
+            )
+        if all(each.forgotten for each in self._stage.plan.leaving):
+            return self._ended(promoted, Ending.KEPT)
+        outcome = self._play(RETIRE)
         return self._ended(outcome, Ending.KEPT if outcome.succeeded else Ending.OPEN)
 
     def _undo(self, failed: Outcome | None) -> Ended:

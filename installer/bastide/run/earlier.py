@@ -67,6 +67,16 @@ def _good_runs(folder: SiteFolder) -> Iterator[EarlierRun]:
             yield EarlierRun(run, plan)
 
 
+def last_site(folder: SiteFolder) -> Site | None:
+    """Return the site as it was last carried out well; None if it never was, or nobody knows."""
+    for run in _good_runs(folder):
+        try:
+            return Site.model_validate_json(run.folder.site.read_bytes())
+        except (OSError, ValidationError):
+            return None
+    return None
+
+
 def choose(runs: tuple[EarlierRun, ...], facts: SiteFacts, wanted: str | None) -> EarlierRun:
     """Return the run to go back to.
 

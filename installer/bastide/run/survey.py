@@ -9,13 +9,15 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from bastide.plan.leaving import departed_hosts
 from bastide.progress import Progress
-from bastide.run.ask import Line
+from bastide.run.ask import Line, ask
 from bastide.run.control import Desk, Listener, look_at_control
-from bastide.run.facts import gather_over
+from bastide.run.earlier import last_site
+from bastide.run.facts import facts_of, gather_over
 from bastide.schema.condition import ControlCondition
-from bastide.schema.facts import SiteFacts
-from bastide.schema.site import Group, Site
+from bastide.schema.facts import DepartedHost, HostFacts, SiteFacts, UnreachableHost
+from bastide.schema.site import Group, Site, SiteHost
 
 
 def survey(
@@ -43,7 +45,29 @@ def survey(
         given = {name: {"condition": _question(site, name, heard)} for name in site.hosts}
         line = Line(site, desk.folder.root)
         facts = gather_over(line, progress, cancelled, given, salt=salt)
+    departed = _departed(desk, cancelled, salt)
+    facts = facts.replace(departed=departed) if departed else facts
     return facts, look_at_control(desk, facts, listener)
+
+
+def _departed(desk: Desk, cancelled: threading.Event | None, salt: str) -> dict[str, DepartedHost]:
+    """Return the hosts that have left the site since it was last carried out, asked as well."""
+    site, before = desk.wanted.site, last_site(desk.folder)
+    gone = departed_hosts(before, site)
+    if before is None or not gone:
+        return {}
+    asked = [name for name in gone if name not in desk.wanted.forget]
+    line = Line(before.replace(ssh=site.ssh), desk.folder.root)
+    replies = ask(line, "facts", {n: {"salt": salt} for n in asked}, cancelled=cancelled)
+    found = {name: facts_of(reply) for name, reply in replies.items()}
+    return {name: _as_departed(host, found.get(name)) for name, host in gone.items()}
+
+
+def _as_departed(host: SiteHost, found: HostFacts | UnreachableHost | None) -> DepartedHost:
+    known = found if isinstance(found, HostFacts) else None
+    reason = found.reason if isinstance(found, UnreachableHost) else ""
+    groups = tuple(str(group) for group in host.groups)
+    return DepartedHost(address=str(host.address), groups=groups, facts=known, reason=reason)
 
 
 def _question(site: Site, name: str, listening: bool) -> dict[str, Any]:  # noqa: FBT001

@@ -36,6 +36,7 @@ class Wanted:
         blobs: Where the store has each artifact: path by SHA-256.
         keep_data: A rollback leaves the vector data as it is.
         road: Upgrade manifests, which say from where the release can be reached.
+        forget: Hosts that have left the site and are gone for good.
     """
 
     site: Site
@@ -49,6 +50,7 @@ class Wanted:
     blobs: Mapping[str, Path]
     keep_data: bool = False
     road: Road = field(default_factory=Road)
+    forget: frozenset[str] = frozenset()
 
     def plan_inputs(
         self, facts: SiteFacts, created: str, secrets: Fingerprints = NO_SECRETS
@@ -77,4 +79,5 @@ class Wanted:
             road=self.road,
             secrets=secrets,
             agent=sha256(agent_program().encode()).hexdigest(),
+            forget=self.forget,
         )

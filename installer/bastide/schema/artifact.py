@@ -40,6 +40,7 @@ class Component(StrEnum):
     EMBEDDINGS = "embeddings"
     VECTORDB = "vectordb"
     GATEWAY = "gateway"
+    KEEPALIVED = "keepalived"  # the gateways' hosts, if the site has a floating address
 
 
 class Artifact(Value):

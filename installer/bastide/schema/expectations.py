@@ -55,7 +55,10 @@ class ExpectedGateway(Value):
     """Where clients come in."""
 
     url: str = Field(description="https address of the gateway, without a path.")
-    address: str
+    address: str = Field(description="The floating address, or a gateway host's own.")
+    others: tuple[str, ...] = Field(
+        default=(), description="Further addresses at which gateways answer."
+    )
     port: Port
     name: str = Field(description="DNS name that the certificate must be for, too.")
     authority: str = Field(description="Path of the site CA's certificate on this machine.")

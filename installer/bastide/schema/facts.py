@@ -129,10 +129,22 @@ class UnreachableHost(Value):
     kind: Literal["unreachable", "denied", "failed"]
 
 
+class DepartedHost(Value):
+    """A host that the last run carried out had, and that ``site.yaml`` has no longer."""
+
+    address: str
+    groups: tuple[str, ...] = Field(description="What it did.")
+    facts: HostFacts | None = Field(default=None, description="None: it gave none.")
+    reason: str = Field(default="", description="Why it gave none.")
+
+
 class SiteFacts(Value):
     """Every host of the site, by name."""
 
     hosts: dict[Name, HostFacts]
     unreachable: dict[Name, UnreachableHost] = Field(
         default={}, description="Hosts that gave no facts."
+    )
+    departed: dict[Name, DepartedHost] = Field(
+        default={}, description="Hosts that have left the site since the last run."
     )

@@ -162,6 +162,20 @@ class HostPlan(Value):
         return sum(pull.size for pull in self.pulls)
 
 
+class LeavingHost(Value):
+    """A host that is in ``site.yaml`` no longer: it is taken out of service, its data stays."""
+
+    host: Name
+    address: str
+    groups: tuple[Group, ...]
+    units: tuple[str, ...] = Field(default=(), description="Units that stop, and start no more.")
+    secrets: tuple[str, ...] = Field(default=(), description="Files with secrets that go.")
+    stays: tuple[str, ...] = Field(default=(), description="What is left there, for people.")
+    forgotten: bool = Field(
+        default=False, description="It is gone for good: nothing is done on it, and it is no more."
+    )
+
+
 class Plan(Value):
     """The whole plan; ``digest()`` identifies it, and apply refuses it if its inputs changed."""
 
@@ -192,6 +206,9 @@ class Plan(Value):
     )
     salt: str = Field(default="", description="Of the secrets' fingerprints; new for each plan.")
     hosts: tuple[HostPlan, ...]
+    leaving: tuple[LeavingHost, ...] = Field(
+        default=(), description="Hosts that have left the site, taken out of service at the end."
+    )
 
     @property
     def reversible(self) -> bool:
@@ -201,4 +218,4 @@ class Plan(Value):
     @property
     def changes(self) -> int:
         """How many single changes the plan makes."""
-        return sum(host.changes for host in self.hosts)
+        return sum(host.changes for host in self.hosts) + len(self.leaving)

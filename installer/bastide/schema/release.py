@@ -165,6 +165,8 @@ class EvaluationGate(Value):
     tolerance: EvaluationTolerance = EvaluationTolerance()
 
 
+# Components that releases had to do without at first.
+NEWER = frozenset({Component.KEEPALIVED})
 RESTART_ORDER = (Component.VECTORDB, Component.EMBEDDINGS, Component.LLM, Component.GATEWAY)
 
 
@@ -231,10 +233,15 @@ class Release(Value):
     def _all_components(
         cls, value: dict[Component, ComponentPins]
     ) -> dict[Component, ComponentPins]:
-        missing = [component for component in Component if component not in value]
+        missing = [each for each in Component if each not in value and each not in NEWER]
         if missing:
             raise ValueError(f"these are missing: {', '.join(missing)}")
         return value
+
+    def pins(self, component: Component) -> ComponentPins:
+        """Return what a component is made of; nothing if this release does not have it yet."""
+        absent = ComponentPins(summary="not in this release", engine="none", version="none")
+        return self.components.get(component, absent)
 
     def model_uses(self) -> dict[str, tuple[Component, ...]]:
         """Return which components may serve each model, by the model's name."""

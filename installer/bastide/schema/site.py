@@ -76,6 +76,17 @@ class Network(Value):
         pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$",
         description="DNS name of the gateway, put into its TLS certificate.",
     )
+    gateway_address: Address | None = Field(
+        default=None,
+        description="Address that floats between the gateways' hosts; one of them holds it. "
+        "Without it, clients choose a gateway themselves.",
+    )
+    gateway_router: int = Field(
+        default=51,
+        ge=1,
+        le=255,
+        description="VRRP's number of the floating address; no other on the same network has it.",
+    )
     gateway_port: Port = Field(default=8443, description="HTTPS port of the gateway.")
     llm_port: Port = Field(default=8081, description="Service port of the LLM server.")
     embeddings_port: Port = Field(default=8082, description="Service port of embeddings.")
@@ -158,6 +169,10 @@ class UpgradeRules(Value):
         le=3600,
         description="How long a server may take to finish its requests before it restarts, in s.",
     )
+    leaves_data_on: tuple[Name, ...] = Field(
+        default=(),
+        description="Hosts whose vector data may stay behind when the vector DB moves away.",
+    )
     collections: dict[str, CollectionText] = Field(
         default={}, description="Collections that are embedded anew when the model changes."
     )
@@ -199,13 +214,36 @@ class Site(Value):
             count = len(self.hosts_in(group))
             if count == 0:
                 raise ValueError(f"no host is in group '{group}': put it in some host's groups")
-            if group in {Group.VECTORDB, Group.GATEWAY} and count > 1:
+            if group is Group.VECTORDB and count > 1:
                 raise ValueError(f"group '{group}' takes one host in this release, not {count}")
         addresses = [str(host.address) for host in self.hosts.values()]
         twice = sorted({a for a in addresses if addresses.count(a) > 1})
         if twice:
             raise ValueError(f"address {', '.join(twice)} is used by more than one host")
         return self
+
+    @model_validator(mode="after")
+    def _floating_address_is_free(self) -> Self:
+        floating = self.network.gateway_address
+        if floating is None:
+            return self
+        taken = {str(host.address): name for name, host in self.hosts.items()}
+        taken[str(self.network.control_address)] = "the control node"
+        if str(floating) in taken:
+            raise ValueError(
+                f"network.gateway_address is {floating}, the own address of {taken[str(floating)]}:"
+                " it must be one that nobody has"
+            )
+        gateways = [self.hosts[name].address for name in self.hosts_in(Group.GATEWAY)]
+        if any(address.version != floating.version for address in gateways):
+            raise ValueError("network.gateway_address is of another IP version than the gateways")
+        return self
+
+    def gateway_addresses(self) -> tuple[Address, ...]:
+        """Return where clients reach a gateway, best first: the floating address, then hosts."""
+        floating = self.network.gateway_address
+        own = tuple(self.hosts[name].address for name in self.hosts_in(Group.GATEWAY))
+        return (*((floating,) if floating else ()), *own)
 
     def hosts_in(self, group: Group) -> tuple[str, ...]:
         """Return the names of the hosts in ``group``, in the file's order."""

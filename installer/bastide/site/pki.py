@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from bastide.schema.site import Group, Site
+from bastide.schema.site import Site
 
 AUTHORITY_DAYS = 3653
 LEAF_DAYS = 397  # the longest that common clients accept
@@ -55,9 +55,8 @@ def issue_depot(authority: Certified, site: Site, now: datetime) -> Certified:
 
 
 def gateway_names(site: Site) -> tuple[str, ...]:
-    """Return what clients may call the gateway: DNS name, then addresses."""
-    addresses = (str(site.hosts[name].address) for name in site.hosts_in(Group.GATEWAY))
-    return (site.network.gateway_name, *addresses)
+    """Return what clients may call the gateway: DNS name, floating address, hosts' addresses."""
+    return (site.network.gateway_name, *(str(each) for each in site.gateway_addresses()))
 
 
 def depot_names(site: Site) -> tuple[str, ...]:

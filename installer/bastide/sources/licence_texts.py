@@ -152,7 +152,8 @@ def copyright_names(text: str) -> str:
 
     A machine-readable one (DEP-5) says so for each group of files. Of free text, the licences are
     taken whose full texts it refers to in ``/usr/share/common-licenses``, as "GPL-3 by reference":
-    which versions it allows only its words say. The names are Debian's.
+    which versions it allows only its words say. The names are Debian's. One without a version
+    counts only if none with a version is named.
     """
     names = set()
     if text.lstrip().startswith("Format:"):
@@ -160,5 +161,7 @@ def copyright_names(text: str) -> str:
             if re.search(r"^Files:", paragraph, re.MULTILINE):
                 names |= set(re.findall(r"^License:[ \t]*(\S.*)$", paragraph, re.MULTILINE))
     else:
-        names = {f"{name} by reference" for name in _COMMON.findall(text) if "-" in name}
+        found = set(_COMMON.findall(text))
+        versioned = {name for name in found if "-" in name}
+        names = {f"{name} by reference" for name in versioned or found}
     return " AND ".join(f"({n})" if " " in n else n for n in sorted(names)) or UNKNOWN

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from bastide import layout
 from bastide.errors import ConfigError
+from bastide.plan.floating import UNIT as KEEPALIVED_UNIT
+from bastide.plan.floating import floats
 from bastide.plan.ports import LOOPBACK, bind_address, service_ports
 from bastide.render.context import model_of
 from bastide.schema.artifact import Artifact, Manifest
@@ -46,8 +48,7 @@ def expectations(
     Raises:
         ConfigError: A chosen model is not in the bundle, or has no card.
     """
-    gateway_host = site.hosts_in(Group.GATEWAY)[0]
-    address = str(site.hosts[gateway_host].address)
+    address, *others = (str(each) for each in site.gateway_addresses())
     port = site.network.gateway_port
     return Expectations(
         site=site.name,
@@ -56,6 +57,7 @@ def expectations(
         gateway=ExpectedGateway(
             url=f"https://{_in_url(address)}:{port}",
             address=address,
+            others=tuple(others),
             port=port,
             name=site.network.gateway_name,
             authority=authority,
@@ -78,10 +80,16 @@ def _host(site: Site, manifest: Manifest, name: str) -> ExpectedHost:
     ]
     if Group.GATEWAY in host.groups:
         listeners.append(ExpectedListener(service="metrics", port=METRICS_PORT, address=LOOPBACK))
+    units = [f"bastide-{group}.service" for group in host.groups]
+    if floats(site, manifest, name):
+        floating = str(site.network.gateway_address)
+        port = ports[Group.GATEWAY]
+        listeners.append(ExpectedListener(service="gateway", port=port, address=floating))
+        units.append(KEEPALIVED_UNIT)
     return ExpectedHost(
         address=str(host.address),
         groups=host.groups,
-        units=tuple(ExpectedUnit(name=f"bastide-{group}.service") for group in host.groups),
+        units=tuple(ExpectedUnit(name=unit) for unit in units),
         listeners=tuple(listeners),
         models=tuple(
             _model(model_of(manifest, chosen[group])) for group in host.groups if group in chosen

@@ -45,7 +45,7 @@ class Handler(BaseHTTPRequestHandler):
 stopping = threading.Event()
 class Server(ThreadingHTTPServer):
     request_queue_size = 1024
-server = Server(("127.0.0.1", int(sys.argv[1])), Handler)
+server = Server((sys.argv[3], int(sys.argv[1])), Handler)
 server.daemon_threads = True
 def stop(*_):
     stopping.set()
@@ -102,14 +102,16 @@ class Stand:
         self.servers: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
         self.gateway: subprocess.Popen[bytes] | None = None
 
-    def start(self, backend: str, name: str, seconds: float = 0.05) -> None:
+    def start(
+        self, backend: str, name: str, seconds: float = 0.05, address: str = "127.0.0.1"
+    ) -> None:
         port = self.ports[backend, name]
-        argv = [sys.executable, "-c", self.server, str(port), str(seconds)]
+        argv = [sys.executable, "-c", self.server, str(port), str(seconds), address]
         self.servers[backend, name] = subprocess.Popen(argv)
         deadline = time.monotonic() + 20
         while True:
             with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                if probe.connect_ex((address, port)) == 0:
                     return
             assert time.monotonic() < deadline
 
@@ -145,6 +147,7 @@ class Stand:
                 {
                     "site": {"sizes": sizes, "access": self.access.model_dump(mode="json")},
                     "services": services,
+                    "floating": None,
                     "models": models,
                 },
             )

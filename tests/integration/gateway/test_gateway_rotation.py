@@ -164,21 +164,26 @@ def test_a_server_that_stays_away_is_named(stand: Stand) -> None:
     assert caught.value.code == "BAS-6081"
 
 
-def test_a_server_that_moved_is_not_waited_for_until_the_gateway_knows(stand: Stand) -> None:
+@pytest.mark.parametrize("address", ["", "127.0.0.2 "])
+def test_a_server_that_moved_is_found_before_any_reload(stand: Stand, address: str) -> None:
+    with Clients(stand, VECTORS) as clients:
+        rotation.rotate_out(stand.paths, "a", ["vectordb"], 5)
+        stand.stop("vectordb", "a")
+        stand.ports["vectordb", "a"] = free_port()
+        stand.start("vectordb", "a", address=address.strip() or "127.0.0.1")
+        places = {"vectordb": f"{address}{stand.ports['vectordb', 'a']}"}
+        answer = rotation.rotate_in(stand.paths, "a", ["vectordb"], 10, places)
+        assert answer["backends"] == {"vectordb": {"way": "in"}}
+        clients.more()
+        assert rotation.out_of_rotation(stand.paths) == []
+    assert set(clients.seen) == {"200"}
+
+
+def test_a_server_that_cannot_be_looked_for_is_not_waited_for(stand: Stand) -> None:
     rotation.rotate_out(stand.paths, "a", ["vectordb"], 5)
-    stand.stop("vectordb", "a")
-    stand.ports["vectordb", "a"] = free_port()
-    stand.start("vectordb", "a")
-    ports = {"vectordb": stand.ports["vectordb", "a"]}
-    answer = rotation.rotate_in(stand.paths, "a", ["vectordb"], 5, ports)
+    answer = rotation.rotate_in(stand.paths, "a", ["vectordb"], 5, {"vectordb": "no-address 1"})
     assert answer["backends"] == {"vectordb": {"way": "moved"}}
     assert [each.name for each in rotation.out_of_rotation(stand.paths)] == ["a"]
-    stand.configure()
-    stand.reload()
-    rotation.rotate_in(stand.paths, "", [], 10)
-    with Clients(stand, VECTORS) as clients:
-        pass
-    assert set(clients.seen) == {"200"}
 
 
 def test_health_counts_live_servers_and_not_the_place_of_waiting(stand: Stand) -> None:

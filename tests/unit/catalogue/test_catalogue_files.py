@@ -11,7 +11,6 @@ import pytest
 from bastide import resources
 from bastide.bundle.catalogue import Catalogue
 from bastide.errors import ConfigError
-from bastide.schema.artifact import Component
 from bastide.schema.loading import parse_yaml
 from bastide.schema.model_card import Licence, ModelCard
 from bastide.schema.publishing import SCHEMAS, json_schema
@@ -43,7 +42,7 @@ def test_shipped_releases(path: Path) -> None:
         catalogue.target(name)
     for name in release.model_uses():
         catalogue.model(name)
-    assert set(release.upgrade.expected_interruption) == set(Component)
+    assert set(release.upgrade.expected_interruption) == set(release.components)
     for engine in release.builds:
         assert any(engine.requirement in pins.wheels for pins in release.components.values())
 

@@ -63,7 +63,7 @@ def test_what_only_a_start_takes_needs_one(
     assert not reloads(host, monkeypatch)
 
 
-def test_only_the_gateway_is_reloaded(host: Paths) -> None:
+def test_a_service_without_a_reload_is_restarted(host: Paths) -> None:
     unit = "bastide-llm.service"
     (host.started / f"{unit}.born").write_text(switch.birth(host, unit))
     assert not units._can_reload(host, unit)
@@ -79,9 +79,9 @@ def test_servers_are_read_from_the_gateways_tables(
 ) -> None:
     answers(monkeypatch, STATES, STAT)
     assert gateway.servers(host) == [
-        gateway.Server("llm", "a", "DRAIN", 3, 0, out=True),
-        gateway.Server("llm", "b", "UP", 2, 1, out=False),
-        gateway.Server("vectordb", "a", "MAINT", 0, 0, out=True),
+        gateway.Server("llm", "a", "DRAIN", 3, 0, out=True, address="10.0.0.1"),
+        gateway.Server("llm", "b", "UP", 2, 1, out=False, address="10.0.0.2"),
+        gateway.Server("vectordb", "a", "MAINT", 0, 0, out=True, address="10.0.0.1"),
     ]
 
 

@@ -26,7 +26,8 @@ class Server:
         sessions: Requests that it works on.
         queued: Requests that wait for it and no other.
         out: Whether somebody took it out of rotation; a server that is out may be DOWN as well.
-        port: Where the gateway reaches it, by the configuration that it runs with; 0 if unknown.
+        port: Where the gateway reaches it; 0 if unknown.
+        address: The IP address at which it reaches it; empty if unknown.
     """
 
     backend: str
@@ -36,6 +37,7 @@ class Server:
     queued: int
     out: bool = False
     port: int = 0
+    address: str = ""
 
     @property
     def takes_requests(self) -> bool:
@@ -103,6 +105,28 @@ def order(paths: Paths, command: str, socket_path: str = ADMIN) -> None:
         )
 
 
+def move(paths: Paths, server: Server, address: str, port: int) -> bool:
+    """Let the running gateway look for a server elsewhere; return whether it does from now on.
+
+    Its configuration, which comes later, says the same. A gateway that cannot is no failure: then
+    that configuration is what finds the server.
+
+    Args:
+        paths: The host's paths.
+        server: The server.
+        address: Where it is now; empty leaves the address.
+        port: Its port now.
+    """
+    where = f"{address or server.address} port {port}"
+    ask(paths, f"set server {server.backend}/{server.name} addr {where}")
+    wanted = (address or server.address, port)
+    return any(
+        (each.address, each.port) == wanted
+        for each in servers(paths)
+        if (each.backend, each.name) == (server.backend, server.name)
+    )
+
+
 def _table(text: str, separator: str) -> list[dict[str, str]]:
     """Return a table of HAProxy's, whose line of headings begins with ``# ``."""
     lines = text[text.index("# ") + 2 :].splitlines() if "# " in text else []
@@ -113,7 +137,10 @@ def servers(paths: Paths) -> list[Server]:
     """Return every server of every backend."""
     states = _table(ask(paths, "show servers state"), " ")
     out = {(s["be_name"], s["srv_name"]): int(s["srv_admin_state"]) & _FORCED for s in states}
-    ports = {(s["be_name"], s["srv_name"]): int(s.get("srv_port", 0)) for s in states}
+    places = {
+        (s["be_name"], s["srv_name"]): (int(s.get("srv_port", 0)), s.get("srv_addr", ""))
+        for s in states
+    }
     return [
         Server(
             row["pxname"],
@@ -122,7 +149,7 @@ def servers(paths: Paths) -> list[Server]:
             int(row["scur"] or 0),
             int(row["qcur"] or 0),
             bool(out.get((row["pxname"], row["svname"]))),
-            ports.get((row["pxname"], row["svname"]), 0),
+            *places.get((row["pxname"], row["svname"]), (0, "")),
         )
         for row in _table(ask(paths, "show stat"), ",")
         if row["svname"] not in {"FRONTEND", "BACKEND"}

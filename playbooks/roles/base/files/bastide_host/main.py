@@ -23,6 +23,7 @@ from bastide_host.keys import set_keys
 from bastide_host.packages import install_packages
 from bastide_host.prepare import prepare, write_secrets
 from bastide_host.reembed import reembed, reembed_exchange, reembed_final
+from bastide_host.retire import retire
 from bastide_host.rotation import rotate_in, rotate_out
 from bastide_host.settled import settled
 from bastide_host.stage import stage
@@ -119,6 +120,7 @@ _CHANGING: dict[str, Command] = {
     "revert-begin": lambda paths, _options: revert_begin(paths),
     "revert": lambda paths, _options: revert(paths),
     "revert-end": lambda paths, _options: revert_end(paths),
+    "retire": lambda paths, options: retire(paths, options.seconds),
     "restart": lambda paths, options: restart(paths, options.units),
 }
 

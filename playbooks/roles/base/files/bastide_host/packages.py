@@ -25,7 +25,8 @@ _POLICY = "/usr/sbin/policy-rc.d"
 _POLICY_TEXT = (
     "#!/bin/sh\n# By Bastide, only while it installs packages: no daemon starts.\nexit 101\n"
 )
-_MASKED = {"haproxy": "haproxy.service"}  # the gateway runs haproxy with a unit of its own
+# Bastide runs these programs with units of its own.
+_MASKED = {"haproxy": "haproxy.service", "keepalived": "keepalived.service"}
 
 
 def packages_to_install(

@@ -76,6 +76,7 @@ def prepare(paths: Paths, program: str | None) -> JsonObject:
         program: The agent's own text, to be kept for the later commands; None if unknown.
     """
     folders = make_folders(paths)
+    (paths.etc / "retired.json").unlink(missing_ok=True)  # it is in service again
     moved = set_sources_aside(paths)
     agent = paths.opt / "bin" / "bastide_host.py"
     kept = program is not None and write_atomic(agent, program.encode(), 0o755)

@@ -12,7 +12,7 @@ import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-from bastide_host.gateway import HOLD, NotRunningError, Server, order, servers, wait_until
+from bastide_host.gateway import HOLD, NotRunningError, Server, move, order, servers, wait_until
 from bastide_host.host import AgentError, JsonObject, Paths
 
 _NOT_RUNNING: JsonObject = {"changed": False, "gateway": "not running", "backends": {}}
@@ -56,19 +56,19 @@ def rotate_in(
     server: str,
     backends: Sequence[str],
     seconds: float,
-    ports: Mapping[str, int] | None = None,
+    ports: Mapping[str, int | str] | None = None,
 ) -> JsonObject:
     """Give servers requests again; wait until the gateway's own checks find them up.
 
-    One that listens elsewhere than where the gateway looks for it stays out: the gateway's new
-    configuration, which comes after it, finds it.
+    One that listens elsewhere than before is looked for there from now on. If the gateway cannot
+    do that it stays out: the gateway's new configuration, which comes after it, finds it.
 
     Args:
         paths: The host's paths; it is the gateway's.
         server: A host's name; every server that is out of rotation if it is empty.
         backends: Which of its services; all of them if there is none.
         seconds: How long to wait.
-        ports: Where the services listen now, by backend.
+        ports: Where the services listen now, by backend: a port, or ``address port``.
 
     Raises:
         AgentError: One is not up in time.
@@ -81,7 +81,7 @@ def rotate_in(
             ]
         else:
             chosen = [each for each in found if each.out]
-        moved = [e for e in chosen if e.port and (ports or {}).get(e.backend, e.port) != e.port]
+        moved = [each for each in chosen if not _is_found(paths, each, ports or {})]
         chosen = [each for each in chosen if each not in moved]
         started = time.monotonic()
         for each in chosen:
@@ -105,6 +105,17 @@ def rotate_in(
         "backends": {**ways, **{each.backend: {"way": "in"} for each in chosen}},
         "seconds": round(time.monotonic() - started, 2),
     }
+
+
+def _is_found(paths: Paths, server: Server, places: Mapping[str, int | str]) -> bool:
+    """Return whether the gateway looks for a server where it is, now at the latest."""
+    place = places.get(server.backend)
+    if place is None or not server.port:
+        return True
+    address, _, port = str(place).rpartition(" ")
+    if (address or server.address, int(port)) == (server.address, server.port):
+        return True
+    return move(paths, server, address, int(port))
 
 
 def out_of_rotation(paths: Paths) -> list[Server]:

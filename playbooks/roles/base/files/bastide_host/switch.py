@@ -204,11 +204,21 @@ def activate(paths: Paths, number: int, description: JsonObject) -> JsonObject:
     }
 
 
-def _ports(generation: Path) -> dict[str, int]:
-    """Return where a generation's services listen: group → port."""
+def _ports(generation: Path) -> dict[str, str]:
+    """Return where a generation's services listen: group → address and port."""
     services = (read_json(generation / "etc/host.json") or {}).get("services", {})
-    found = {unit: urllib.parse.urlsplit(url).port or 0 for unit, url in services.items()}
-    return {unit[len("bastide-") : -len(".service")]: port for unit, port in found.items()}
+    found = {unit: urllib.parse.urlsplit(url) for unit, url in services.items()}
+    return {
+        unit[len("bastide-") : -len(".service")]: f"{url.hostname} {url.port or 0}"
+        for unit, url in found.items()
+    }
+
+
+def service_ports(paths: Paths) -> dict[str, int]:
+    """Return the TCP ports of the live generation's services, by group; none if none is live."""
+    if not paths.current.exists():
+        return {}
+    return {name: int(place.split()[1]) for name, place in _ports(paths.current).items()}
 
 
 def deactivate(paths: Paths) -> JsonObject:

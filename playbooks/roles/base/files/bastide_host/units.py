@@ -9,6 +9,8 @@ import time
 import urllib.parse
 
 from bastide_host.facts import unit_states
+from bastide_host.floating import UNIT as KEEPALIVED
+from bastide_host.floating import elsewhere
 from bastide_host.gateway import NotRunningError, takes_over, worker
 from bastide_host.host import (
     ERROR_TAIL,
@@ -24,6 +26,7 @@ from bastide_host.host import (
 from bastide_host.rotation import through_a_reload
 from bastide_host.switch import birth, fingerprint
 
+GATEWAY = "bastide-gateway.service"
 _UP_SECONDS = 20.0  # for servers that are given requests again before a reload
 _RELOAD_SECONDS = 30.0
 
@@ -55,8 +58,9 @@ def _start_anew(paths: Paths, unit: str) -> None:
     born = paths.started / f"{unit}.born"
     born.unlink(missing_ok=True)  # cut off in between, the unit is started anew once more
     digest = birth(paths, unit)
-    run(["systemctl", "reset-failed", unit], timeout=20)
-    done = run(["systemctl", "restart", unit], timeout=300)
+    with elsewhere(paths) if unit == GATEWAY else contextlib.nullcontext():
+        run(["systemctl", "reset-failed", unit], timeout=20)
+        done = run(["systemctl", "restart", unit], timeout=300)
     if done.returncode != 0:
         raise _unhealthy(unit, "did not start")
     write_atomic(born, f"{digest}\n".encode(), 0o600)
@@ -65,18 +69,20 @@ def _start_anew(paths: Paths, unit: str) -> None:
 def _can_reload(paths: Paths, unit: str) -> bool:
     """Whether a reload is enough: the unit runs, and all that only a start takes is the same."""
     return (
-        unit == "bastide-gateway.service"
+        unit in {GATEWAY, KEEPALIVED}
         and text_of(paths.started / f"{unit}.born").strip() == birth(paths, unit)
         and unit_states(paths).get(unit) == "active"
     )
 
 
 def _reload(paths: Paths, unit: str) -> bool:
-    """Reload the gateway without closing a connection; return False if it does not run after all.
+    """Reload a unit without closing a connection; return False if it does not run after all.
 
     Raises:
         AgentError: No new process took over; the old one goes on.
     """
+    if unit == KEEPALIVED:  # a restart would move the floating address, and cut connections
+        return run(["systemctl", "reload", unit], timeout=60).returncode == 0
     try:
         with through_a_reload(paths, _UP_SECONDS):
             before = worker(paths)
