@@ -189,9 +189,7 @@ class ChangeOver:
     def _retire(self, promoted: Outcome) -> Ended:
         """Take out of service what has left the site: nobody is sent there any more."""
         for gone in (each for each in self._stage.plan.leaving if each.forgotten):
-            self._stage.say(
-                f"{gone.host}  left the site and is forgotten: nothing was done on it"
-            )
+            self._stage.say(f"{gone.host}  left the site and is forgotten: nothing was done on it")
         if all(each.forgotten for each in self._stage.plan.leaving):
             return self._ended(promoted, Ending.KEPT)
         outcome = self._play(RETIRE)
