@@ -7,11 +7,12 @@ one moment, and no connection is closed.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from pathlib import Path
 
-from bastide_host.gateway import NotRunningError, ask, order
+from bastide_host.gateway import NotRunningError, ask, order, wait_until
 from bastide_host.host import AgentError, JsonObject, Paths, write_atomic
 
 KEPT = "/etc/bastide/secrets/gateway-keys.map"
@@ -19,6 +20,7 @@ RUNNING = "/run/bastide-gateway/gateway-keys.map"
 MASTER = "/run/bastide-gateway/master.sock"
 _LINE = re.compile(r"[0-9a-f]{64} [a-z0-9._-]{1,64}:[a-z]+:[0-9]+(:([0-9]+|-)){4}")
 _AT_ONCE = 50  # lines of at most 200 bytes: a command must fit into HAProxy's buffer of 32 KiB
+_RELOAD_SECONDS = 10.0
 # A process that ends while it is spoken to needs no keys any more.
 _GONE = "Can't find the target"
 
@@ -54,10 +56,15 @@ def make_known(paths: Paths, text: str) -> str:
     if not running.exists():
         return "older" if paths.at("/run/bastide-gateway/admin.sock").exists() else "stopped"
     _replace(running, text)
-    try:
-        workers = _workers(paths)
-    except NotRunningError:
-        return "stopped"
+    workers: list[str] = []
+
+    def found() -> bool:
+        """Whether the master answers; while it reloads it does not, and may have read old keys."""
+        with contextlib.suppress(NotRunningError):
+            workers.extend(_workers(paths))
+        return bool(workers)
+
+    wait_until(found, _RELOAD_SECONDS)
     for worker in workers:
         _tell(paths, worker, str(running), text)
     return "live" if workers else "stopped"
