@@ -174,9 +174,40 @@ class SiteFolder:
         return self.root / "reports"
 
     @property
+    def recipients(self) -> Path:
+        """Public halves of the recovery keys that backups are sealed to, one a line (age)."""
+        return self.root / "backup-recipients.txt"
+
+    @property
     def evaluations(self) -> Path:
         """How generations answered golden questions, one file a host, generation and suite."""
         return self.root / "evaluations"
+
+
+@dataclass(frozen=True)
+class BackupFolder:
+    """One backup: a folder that has its final name only when all of it is on the disk."""
+
+    root: Path
+
+    @property
+    def header(self) -> Path:
+        """The signed header: what the backup is, and the digests of its sealed parts."""
+        return self.root / "backup.json"
+
+    def part(self, name: str) -> Path:
+        """Return one sealed part."""
+        return self.root / name
+
+    @staticmethod
+    def partial(out: Path, backup_id: str) -> Path:
+        """Return where a backup is made; what a killed one leaves there is no backup."""
+        return out / f".partial-{backup_id}"
+
+    @staticmethod
+    def lock(out: Path) -> Path:
+        """Return the lock of a folder of backups: one is made, or removed, at a time."""
+        return out / ".lock"
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,11 @@ VERBS: dict[str, tuple[str, str]] = {
     "verify": ("bastide.cli.verify", "Prove that the site works; write a report."),
     "evaluate": ("bastide.cli.evaluate", "Ask what a host runs golden questions; compare."),
     "status": ("bastide.cli.status", "Show what each host runs."),
+    "backup": ("bastide.cli.backup", "Save the site, sealed to a key that is kept elsewhere."),
+    "restore": (
+        "bastide.cli.restore",
+        "Bring a backup back, on the same or other hosts; prove it.",
+    ),
     "cost": ("bastide.cli.cost", "Compare a year by token, rented, or on servers of one's own."),
     "lab": ("bastide.cli.lab", "Rehearse on disposable, air-gapped systemd hosts."),
     "schema": ("bastide.cli.schema", "Print the JSON Schema of a file that you edit."),

@@ -52,18 +52,19 @@ def stderr() -> Console:
     return Console(stderr=True, soft_wrap=not sys.stderr.isatty(), highlight=False)
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - JSON values are of any type
+def plain(value: Any) -> Any:  # noqa: ANN401 - JSON values are of any type
+    """Return a result as the plain values that JSON knows."""
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
         # A result's own error stands in the envelope already, with its code and hint;
         # nor is the class of one a value.
-        return {k: _plain(v) for k, v in fields.items() if not isinstance(v, BaseException | type)}
+        return {k: plain(v) for k, v in fields.items() if not isinstance(v, BaseException | type)}
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, Path | Decimal | date):  # a decimal stays exact only as text
         return str(value)
     return value
@@ -86,7 +87,7 @@ def envelope(
         "schema": ENVELOPE,
         "command": command,
         "ok": error is None,
-        "result": _plain(result),
+        "result": plain(result),
         "error": failure,
     }
 

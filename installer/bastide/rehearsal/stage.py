@@ -70,6 +70,15 @@ def raise_lab(home: Home, name: str, release: str, hosts: int, progress: Progres
 
 def furnish(folder: RehearsalFolder, home: Home, lab: LabState, cast: Cast) -> Control:
     """Write the lab's site, with secrets and a CA of its own, and a home that shares the store."""
+    own = furnish_home(folder, home)
+    write_atomic(folder.password, f"{secrets.token_urlsafe(32)}\n".encode(), mode=0o600)
+    now = datetime.now(UTC)
+    create_site(folder.site, cast.wanted.site, own, now, password_file=folder.password)
+    return Control(lab, own, folder.site, folder.password)
+
+
+def furnish_home(folder: RehearsalFolder, home: Home) -> Home:
+    """Make a home for the lab's control node: it shares the store, and believes the same."""
     own = folder.home
     own.root.mkdir(mode=0o700)
     own.store.symlink_to(home.store.absolute())
@@ -79,10 +88,7 @@ def furnish(folder: RehearsalFolder, home: Home, lab: LabState, cast: Cast) -> C
             shutil.copytree(source, own.root / name)
         elif source.exists():
             shutil.copy2(source, own.root / name)
-    write_atomic(folder.password, f"{secrets.token_urlsafe(32)}\n".encode(), mode=0o600)
-    now = datetime.now(UTC)
-    create_site(folder.site, cast.wanted.site, own, now, password_file=folder.password)
-    return Control(lab, own, folder.site, folder.password)
+    return own
 
 
 def seed(folder: RehearsalFolder, present: Present) -> RunFolder:

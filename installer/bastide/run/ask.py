@@ -26,9 +26,11 @@ SSH_FAILED = 255  # ssh's own exit code, whatever the remote program's are
 SECONDS = 120  # for one answer; hosts that are slow to log in to are given 10 s of these
 PARALLEL = 32
 
-# Starts the agent with an object `given` of plain JSON, which holds the agent's text as well.
+# Starts the agent with an object `given` of plain JSON, which holds the agent's text as well. One
+# line of it: what follows is the agent's to read.
 _STARTER = (
-    "import json, sys; given = json.load(sys.stdin); program = given['program']; exec(program)"
+    "import json, sys; given = json.loads(sys.stdin.buffer.readline()); "
+    "program = given['program']; exec(program)"
 )
 
 
@@ -93,8 +95,8 @@ def ask(
     asked_to_end = cancelled or threading.Event()
 
     def one(host: str) -> tuple[str, Reply | None]:
-        text = json.dumps({**given[host], "program": program})
-        reply = _ask_one(_command(line, host, command), text, asked_to_end, seconds)
+        text = agent_input(given[host], program)
+        reply = _ask_one(agent_argv(line, host, command), text, asked_to_end, seconds)
         if reply is not None:
             on_reply(host, reply)
         return host, reply
@@ -103,8 +105,18 @@ def ask(
         return {host: reply for host, reply in pool.map(one, given) if reply is not None}
 
 
-def _command(line: Line, host: str, command: str) -> list[str]:
-    """Return the ssh command; what the host's shell sees is quoted, and holds nothing secret."""
+def agent_input(given: Mapping[str, Any], program: str = "") -> str:
+    """Return what the agent's starter reads first: one line of JSON.
+
+    Args:
+        given: What the agent is told.
+        program: The agent; read anew if empty.
+    """
+    return json.dumps({**given, "program": program or agent_program()}) + "\n"
+
+
+def agent_argv(line: Line, host: str, command: str) -> list[str]:
+    """Return the ssh command that starts the agent; the host's shell sees nothing secret."""
     site = line.site
     remote = [PYTHON, "-c", _STARTER, command]
     if site.ssh.user != "root":

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from bastide.schema.access import Access
+from bastide.schema.backup import BackupRules
 from bastide.schema.base import Name, Value
 from bastide.schema.isolation import Isolation
 
@@ -193,6 +194,7 @@ class Site(Value):
     upgrades: UpgradeRules = UpgradeRules()
     isolation: Isolation = Isolation()
     access: Access = Access()
+    backup: BackupRules = BackupRules()
 
     @model_validator(mode="after")
     def _canary_is_a_host(self) -> Self:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bastide_host.audit import audit
+from bastide_host.backup import backup_begin, backup_end, backup_send
 from bastide_host.condition import condition
 from bastide_host.data import data
 from bastide_host.evaluate import evaluate
@@ -22,6 +23,7 @@ from bastide_host.inventory import inventory
 from bastide_host.keys import set_keys
 from bastide_host.packages import install_packages
 from bastide_host.prepare import prepare, write_secrets
+from bastide_host.recovery import restore_activate, restore_receive
 from bastide_host.reembed import reembed, reembed_exchange, reembed_final
 from bastide_host.retire import retire
 from bastide_host.rotation import rotate_in, rotate_out
@@ -104,6 +106,17 @@ _BESIDE: dict[str, Command] = {
     "reembed-final": lambda paths, options: reembed_final(paths, _description(options.stage)),
     "reembed-exchange": lambda paths, _options: reembed_exchange(paths),
 }
+# A copy of much data takes hours; the fence and the snapshot's own names keep others out.
+_RECOVERY: dict[str, Command] = {
+    "backup-begin": lambda paths, _options: backup_begin(paths, _given()),
+    "backup-end": lambda paths, _options: backup_end(paths, _given()),
+    "restore-receive": lambda paths, _options: restore_receive(paths, _given(), sys.stdin.buffer),
+    "restore-activate": lambda paths, _options: restore_activate(paths, _given()),
+}
+# What they print is no JSON object but what was asked for.
+_STREAMS: dict[str, Callable[[Paths], int]] = {
+    "backup-send": lambda paths: backup_send(paths, _given(), sys.stdout.fileno()),
+}
 _CHANGING: dict[str, Command] = {
     "keys": lambda paths, _options: set_keys(paths, _given()),
     "prepare": lambda paths, _options: prepare(paths, _own_text()),
@@ -125,11 +138,12 @@ _CHANGING: dict[str, Command] = {
 }
 
 _UNLOCKED = {**_READ_ONLY, **_TRAFFIC, **_BESIDE}
+_COMMANDS = {*_UNLOCKED, *_RECOVERY, *_CHANGING, *_STREAMS}
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bastide_host.py", description="Bastide's host agent.")
-    parser.add_argument("command", choices=sorted({**_UNLOCKED, **_CHANGING}))
+    parser.add_argument("command", choices=sorted(_COMMANDS))
     parser.add_argument(
         "--unit", dest="units", action="append", default=[], help="to restart, to await"
     )
@@ -150,6 +164,9 @@ def _answer(options: argparse.Namespace) -> JsonObject:
     paths = Paths(options.root)
     if options.command in _UNLOCKED:
         return _UNLOCKED[options.command](paths, options)
+    if options.command in _RECOVERY:
+        with only_one(paths, name="recovery.lock"):
+            return _RECOVERY[options.command](paths, options)
     with only_one(paths):
         return _CHANGING[options.command](paths, options)
 
@@ -159,6 +176,8 @@ def main(arguments: list[str] | None = None) -> int:
     os.umask(0o022)
     options = _parse(arguments)
     try:
+        if options.command in _STREAMS:
+            return _STREAMS[options.command](Paths(options.root))
         answer = _answer(options)
     except AgentError as error:
         failure = {"code": error.code, "message": str(error), "hint": error.hint}
