@@ -103,7 +103,7 @@ class Home:
 
     @property
     def receipt_key(self) -> Path:
-        """The key that signs what this site says it holds; signs nothing else."""
+        """The key that signs what this site says it holds, and its backups."""
         return self.root / "receipt-key.pem"
 
     @property
