@@ -1,8 +1,8 @@
 """Receipts: the site says what it holds and signs it; whoever gets one checks the signature.
 
-The key signs receipts, and backups under a context of their own. A forged receipt could at worst make the builder send a
-delta that this site cannot use, or more than it needs: what a delta yields is believed only by the
-publisher's signatures.
+The key signs receipts, and backups under a context of their own. A forged receipt could at worst
+make the builder send a delta that this site cannot use, or more than it needs: what a delta yields
+is believed only by the publisher's signatures.
 """
 
 from __future__ import annotations
