@@ -7,6 +7,7 @@ package's.
 
 from __future__ import annotations
 
+import hashlib
 import lzma
 import re
 import tarfile
@@ -24,6 +25,10 @@ UNKNOWN = "unknown"
 _BROKEN = (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, ValueError, OverflowError)
 _NAMES = re.compile(r"^(licen[cs]e|copying|notice|copyright|authors)", re.IGNORECASE)
 _COMMON = re.compile(r"/usr/share/common-licenses/([A-Za-z]+(?:-[0-9]+(?:\.[0-9]+)*)?)")
+
+# SHA-256 of a licence's whole wording, from its first words on: case and line breaks left out.
+_WORDINGS = {"56959050891f7b737ac4e803051170c7197f02df73d80bd9a78d968e305bf558": "MIT"}
+_BEGINS = "permission is hereby granted"
 
 # Trove classifiers that name exactly one licence, for wheels older than License-Expression.
 _CLASSIFIERS = {
@@ -70,7 +75,10 @@ class DebCopyright:
 
 
 def wheel_licence(path: Path) -> Declared:
-    """Return the licence that a wheel's metadata states: an SPDX expression or its own words."""
+    """Return the licence that a wheel's metadata states: an SPDX expression or its own words.
+
+    If it states none, a single licence text that is, word for word, a licence's own says it.
+    """
     with zipfile.ZipFile(path) as archive:
         _, metadata = _metadata(archive)
     if expression := metadata.get("License-Expression"):
@@ -85,7 +93,17 @@ def wheel_licence(path: Path) -> Declared:
         return Declared(words, "METADATA: License")
     if stated:
         return Declared(", ".join(stated), "METADATA: Classifier")
-    return Declared(UNKNOWN, "METADATA states none")
+    return _by_wording(path) or Declared(UNKNOWN, "METADATA states none")
+
+
+def _by_wording(path: Path) -> Declared | None:
+    texts = wheel_texts(path)
+    if len(texts) != 1:
+        return None
+    words = " ".join(texts[0].text.split()).casefold()
+    wording = words[max(words.find(_BEGINS), 0) :]
+    found = _WORDINGS.get(hashlib.sha256(wording.encode()).hexdigest())
+    return Declared(found, f"{PurePosixPath(texts[0].path).name}, word for word") if found else None
 
 
 def wheel_texts(path: Path) -> tuple[LicenceText, ...]:

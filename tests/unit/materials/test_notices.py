@@ -135,6 +135,49 @@ def test_texts_of_a_wheel_by_metadata(make_wheel: Make, tmp_path: Path) -> None:
     assert (declared.licence, declared.place) == ("MIT", "METADATA: License-Expression")
 
 
+MIT = """\
+The MIT License (MIT)
+
+Copyright (c) 2022 Somebody
+
+Permission is hereby granted, free of charge, to any person obtaining a copy
+of this software and associated documentation files (the "Software"), to deal
+in the Software without restriction, including without limitation the rights
+to use, copy, modify, merge, publish, distribute, sublicense, and/or sell
+copies of the Software, and to permit persons to whom the Software is
+furnished to do so, subject to the following conditions:
+
+The above copyright notice and this permission notice shall be included in
+all copies or substantial portions of the Software.
+
+THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR
+IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY,
+FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE
+AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER
+LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM,
+OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN
+THE SOFTWARE.
+"""
+
+
+@pytest.mark.parametrize(
+    ("texts", "licence"),
+    [
+        ((MIT,), "MIT"),
+        ((MIT.replace("\n", "\r\n  ").upper(),), "MIT"),
+        ((MIT.replace("WITHOUT WARRANTY", "WITH WARRANTY"),), "unknown"),
+        ((MIT + "Not for military use.",), "unknown"),
+        ((MIT, "and another text"), "unknown"),
+        ((), "unknown"),
+    ],
+)
+def test_a_licence_that_only_its_text_states_must_be_so_word_for_word(
+    make_wheel: Make, tmp_path: Path, texts: tuple[str, ...], licence: str
+) -> None:
+    files = {f"{DIST}/licenses/LICENSE{n}": text.encode() for n, text in enumerate(texts)}
+    assert wheel_licence(make_wheel(tmp_path, files)).licence == licence
+
+
 def test_copyright_of_debs(make_deb: Make, tmp_path: Path) -> None:
     assert deb_copyright(make_deb(tmp_path), "demo").text is None
     path = make_deb(tmp_path, files={"./usr/share/doc/demo/copyright": b"x"})
