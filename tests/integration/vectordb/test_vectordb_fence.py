@@ -107,7 +107,7 @@ def test_every_write_is_refused_and_every_read_goes_on(fenceable: Any) -> None:
     client.upsert("c", [models.PointStruct(id=1, vector=[1.0] * 8)])
     fenceable.raise_fence()
     writing = [route for route in ROUTES if route.writes]
-    assert len(writing) == 19
+    assert len(writing) == 22
     for route in writing:
         path = route.path.format(collection="c", snapshot="s", field="f")
         for headers in ({}, {"x-bastide-pass": ""}, {"x-bastide-pass": "wrong"}):

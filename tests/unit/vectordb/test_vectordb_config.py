@@ -144,7 +144,7 @@ def test_only_health_is_open_and_only_reads_are_for_readers() -> None:
 def test_every_route_is_found_and_the_rest_is_refused_clearly() -> None:
     for route in ROUTES:
         path = route.path
-        for name in ("collection", "field", "point", "snapshot"):
+        for name in ("collection", "field", "point", "snapshot", "vector"):
             path = path.replace(f"{{{name}}}", f"x{name}")
         found, values = find(route.method, path)
         assert found == route
@@ -152,10 +152,10 @@ def test_every_route_is_found_and_the_rest_is_refused_clearly() -> None:
     assert find("HEAD", "/healthz")[0].action == "health"
     assert find("GET", "/collections/a%2Fb")[1] == {"collection": "a/b"}
     for method, path, status in (
-        ("POST", "/collections/aliases", 400),
-        ("GET", "/cluster", 400),
+        ("POST", "/cluster/recover", 400),
         ("PUT", "/collections/x/shards", 400),
-        ("POST", "/collections/x/points/recommend", 400),
+        ("GET", "/collections/x/optimizations", 400),
+        ("GET", "/quotas", 400),
         ("POST", "/snapshots", 400),
         ("GET", "/telemetry", 400),
         ("DELETE", "/collections/x/points", 405),

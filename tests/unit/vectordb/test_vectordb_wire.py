@@ -12,7 +12,15 @@ import qdrant_edge as edge
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bastide_vectordb import groups, upkeep, wire_config, wire_index, wire_points, wire_query
+from bastide_vectordb import (
+    groups,
+    upkeep,
+    wire_changes,
+    wire_config,
+    wire_index,
+    wire_points,
+    wire_query,
+)
 from bastide_vectordb.errors import (
     ApiError,
     BadRequestError,
@@ -221,7 +229,7 @@ def test_what_a_single_host_cannot_do_is_refused_by_name() -> None:
         ("replication_factor", 3),
         ("sharding_method", "custom"),
         ("wal_config", {"wal_capacity_mb": 1}),
-        ("strict_mode_config", {"enabled": True}),
+        ("strict_mode_config", {"max_timeout": 1}),
     ):
         with pytest.raises(UnsupportedError, match=name):
             wire_config.creation({"vectors": vectors, name: value})
@@ -249,12 +257,42 @@ def test_wrong_vector_settings(vectors: Any) -> None:
 
 def test_settings_that_can_change() -> None:
     now = {"vectors": {"size": 2, "distance": "Dot"}, "hnsw_config": {"m": 8}}
-    changed = wire_config.changes({"hnsw_config": {"ef_construct": 50}, "metadata": {"a": 1}}, now)
+    changed = wire_changes.changes({"hnsw_config": {"ef_construct": 50}, "metadata": {"a": 1}}, now)
     assert changed["hnsw_config"] == {"m": 8, "ef_construct": 50}
     assert changed["metadata"] == {"a": 1}
     assert now == {"vectors": {"size": 2, "distance": "Dot"}, "hnsw_config": {"m": 8}}
-    with pytest.raises(UnsupportedError, match="vectors"):
-        wire_config.changes({"vectors": {"size": 3}}, now)
+    with pytest.raises(NotFoundError, match="size"):
+        wire_changes.changes({"vectors": {"size": 3}}, now)
+    with pytest.raises(BadRequestError, match="unknown field 'size'"):
+        wire_changes.changes({"vectors": {"": {"size": 3}}}, now)
+    with pytest.raises(UnsupportedError, match="on_disk_payload"):
+        wire_changes.changes({"on_disk_payload": True}, now)
+    assert wire_changes.changes({"vectors": {"": {"on_disk": True}}}, now)["vectors"] == {
+        "size": 2,
+        "distance": "Dot",
+        "on_disk": True,
+    }
+
+
+def test_vectors_come_and_go_by_name() -> None:
+    now = {"vectors": {"size": 2, "distance": "Dot"}}
+    more = wire_changes.with_vector("b", {"dense": {"size": 3, "distance": "Cosine"}}, now)
+    assert set(more["vectors"]) == {"", "b"}
+    more = wire_changes.with_vector("s", {"sparse": {"modifier": "idf"}}, more)
+    assert more["sparse_vectors"] == {"s": {"modifier": "idf"}}
+    assert set(wire_changes.without_vector("b", more)["vectors"]) == {""}
+    for name, body in (
+        ("b", {"sparse": {}}),
+        ("", {"sparse": {}}),
+        ("x", {}),
+        ("x", {"dense": {}}),
+    ):
+        with pytest.raises(BadRequestError):
+            wire_changes.with_vector(name, body, more)
+    with pytest.raises(BadRequestError, match="only one"):
+        wire_changes.without_vector("", now)
+    with pytest.raises(NotFoundError):
+        wire_changes.without_vector("c", now)
 
 
 def test_recommendations_by_average_move_away_from_the_negative() -> None:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from bastide_vectordb import __version__, upload
+from bastide_vectordb import __version__, aliases, upload
 from bastide_vectordb.errors import BadRequestError
 from bastide_vectordb.fence import PASS
 from bastide_vectordb.json_types import Json
@@ -112,9 +112,50 @@ async def _list(service: Service, _values: dict[str, str], _request: RequestView
 
 
 async def _aliases(service: Service, values: dict[str, str], _request: RequestView) -> Json:
-    if "collection" in values:
-        service.registry.get(values["collection"])
-    return {"aliases": []}
+    registry = service.registry
+    if "collection" not in values:
+        return aliases.listed(registry.aliases)
+    return aliases.listed(registry.aliases, registry.get(values["collection"]).name)
+
+
+async def _change_aliases(service: Service, _values: dict[str, str], request: RequestView) -> Json:
+    await service.registry.change_aliases(loads(await request.body()))
+    return True
+
+
+async def _cluster(_service: Service, _values: dict[str, str], _request: RequestView) -> Json:
+    return {"status": "disabled"}
+
+
+async def _collection_cluster(
+    service: Service, values: dict[str, str], _request: RequestView
+) -> Json:
+    info = await service.registry.get(values["collection"]).info()
+    shard = {"shard_id": 0, "points_count": info["points_count"], "state": "Active"}
+    return {
+        "peer_id": 0,
+        "shard_count": 1,
+        "local_shards": [shard],
+        "remote_shards": [],
+        "shard_transfers": [],
+    }
+
+
+async def _vectors(
+    service: Service, values: dict[str, str], request: RequestView, operation: str
+) -> Json:
+    body = await request.body()
+    wait = request.parameter("wait", "true") != "false"
+    name, vector = values["collection"], values["vector"]
+    return orjson.loads(await service.change_vectors(operation, name, vector, body, wait=wait))
+
+
+async def _vector_create(service: Service, values: dict[str, str], request: RequestView) -> Json:
+    return await _vectors(service, values, request, "vector_create")
+
+
+async def _vector_delete(service: Service, values: dict[str, str], request: RequestView) -> Json:
+    return await _vectors(service, values, request, "vector_delete")
 
 
 async def _info(service: Service, values: dict[str, str], _request: RequestView) -> Json:
@@ -122,7 +163,8 @@ async def _info(service: Service, values: dict[str, str], _request: RequestView)
 
 
 async def _exists(service: Service, values: dict[str, str], _request: RequestView) -> Json:
-    return {"exists": values["collection"] in service.registry.names()}
+    registry = service.registry
+    return {"exists": registry.real(values["collection"]) in registry.names()}
 
 
 async def _create(service: Service, values: dict[str, str], request: RequestView) -> Json:
@@ -150,14 +192,16 @@ async def _snapshot(service: Service, values: dict[str, str], _request: RequestV
 
 async def _snapshot_delete(service: Service, values: dict[str, str], _request: RequestView) -> Json:
     delete = service.snapshots.delete
-    await asyncio.to_thread(delete, values["collection"], values["snapshot"])
+    name = service.registry.real(values["collection"])
+    await asyncio.to_thread(delete, name, values["snapshot"])
     return True
 
 
 async def _download(
     service: Service, values: dict[str, str], _request: RequestView, _started: float
 ) -> Answer:
-    path = service.snapshots.path(values["collection"], values["snapshot"])
+    name = service.registry.real(values["collection"])
+    path = service.snapshots.path(name, values["snapshot"])
     return Download(200, b"", [(b"content-type", b"application/octet-stream")], path)
 
 
@@ -167,7 +211,7 @@ async def _upload(service: Service, values: dict[str, str], request: RequestView
         saving = upload.save(request.header(b"content-type"), request.chunks(), path)
         await service.fence.unless_raised(saving, request.header(PASS))
         checksum = request.parameter("checksum") or None
-        await service.snapshots.recover(values["collection"], path, checksum)
+        await service.snapshots.recover(service.registry.real(values["collection"]), path, checksum)
     finally:
         path.unlink(missing_ok=True)
     return True
@@ -180,7 +224,7 @@ async def _recover(service: Service, values: dict[str, str], request: RequestVie
     checksum = data.get("checksum")
     if checksum is not None and not isinstance(checksum, str):
         raise BadRequestError("checksum: expected a string")
-    await service.snapshots.recover(values["collection"], path, checksum)
+    await service.snapshots.recover(service.registry.real(values["collection"]), path, checksum)
     return True
 
 
@@ -206,6 +250,11 @@ ACTIONS: dict[str, Action] = {
     "exchange": _json(_exchange),
     "list": _json(_list),
     "aliases": _json(_aliases),
+    "change_aliases": _json(_change_aliases),
+    "cluster": _json(_cluster),
+    "collection_cluster": _json(_collection_cluster),
+    "vector_create": _json(_vector_create),
+    "vector_delete": _json(_vector_delete),
     "info_collection": _json(_info),
     "exists": _json(_exists),
     "create_collection": _json(_create),

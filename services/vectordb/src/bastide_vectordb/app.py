@@ -20,7 +20,6 @@ from bastide_vectordb import auth
 from bastide_vectordb.actions import ACTIONS, Answer, Download
 from bastide_vectordb.errors import ApiError, StartupError
 from bastide_vectordb.fence import PASS
-from bastide_vectordb.frames import OPERATIONS, WRITES
 from bastide_vectordb.routes import Route, find
 from bastide_vectordb.service import Service
 
@@ -30,7 +29,6 @@ _CHUNK = 1 << 20
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-_ENGINE = frozenset(OPERATIONS)
 
 
 class Request:
@@ -190,17 +188,10 @@ class App:
         self, route: Route, values: dict[str, str], request: Request, started: float
     ) -> Answer:
         action = route.action
-        if action not in _ENGINE:
+        if action in ACTIONS:
             return await ACTIONS[action](self._service, values, request, started)
-        collection = self._service.registry.get(values.pop("collection"))
         body = await request.body()
-        meta: dict[str, object] = dict(values)
-        if action in WRITES:
-            if not request.wait:
-                meta["wait"] = False
-            result = await collection.write(action, body, meta)
-        else:
-            result = await collection.read(action, body, meta)
+        result = await self._service.engine(route, values, body, wait=request.wait)
         return Answer.of(result, started)
 
 

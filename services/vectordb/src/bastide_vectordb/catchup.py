@@ -11,7 +11,7 @@ from bastide_vectordb import frames
 from bastide_vectordb.channel import Channel
 from bastide_vectordb.errors import ApiError
 
-_HEAD = struct.Struct("<BHI")  # operation, length of meta, length of body
+_HEAD = struct.Struct("<BII")  # operation, length of meta, length of body
 
 
 class Catchup:
@@ -31,7 +31,7 @@ class Catchup:
 
     def add(self, operation: str, body: bytes, meta: dict[str, object] | None) -> None:
         """Append one write."""
-        extra = orjson.dumps({**(meta or {}), "wait": False})
+        extra = orjson.dumps({**(meta or {}), "wait": False, "replayed": True})
         code = frames.OPERATIONS.index(operation)
         self._file.seek(self._end)
         self._end += self._file.write(_HEAD.pack(code, len(extra), len(body)) + extra + body)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from bastide_vectordb import frames
-from bastide_vectordb.errors import ApiError
+from bastide_vectordb.errors import ApiError, refused
 
 _GONE = "Service internal error: the collection's engine process ended; it is being restarted"
 
@@ -109,7 +109,7 @@ class Channel(asyncio.Protocol):
         """
         status, result = await self.send(operation, body, meta)
         if status >= 300:
-            raise ApiError(status, result.decode())
+            raise refused(status, result.decode())
         return result
 
     async def open(self, path: Path, settings: dict[str, Any], *, background: bool = False) -> None:

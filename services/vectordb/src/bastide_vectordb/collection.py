@@ -22,12 +22,25 @@ from bastide_vectordb.catchup import Catchup
 from bastide_vectordb.channel import Channel
 from bastide_vectordb.errors import ApiError, FencedError
 from bastide_vectordb.stored import META, Stored, new_shard_name
+from bastide_vectordb.vector_names import of_settings
 
 _log = logging.getLogger(__name__)
 _DRAIN_SECONDS = 30.0
 _CLOSE_SECONDS = 8.0
 _SETTLE_SECONDS = 0.05
 _REPLAY_PAUSE_BYTES = 1 << 20  # so little left to replay: stop writers and finish
+
+
+async def _settled(folder: Path, stored: Stored, channel: Channel) -> Stored:
+    """What holds of two settings between which a crash came: the shard's own files tell."""
+    meta: dict[str, object] = {"path": str(folder / stored.shard)}
+    names = set(orjson.loads(await channel.call("vector_names", meta=meta)))
+    settings = stored.settings
+    if stored.pending is not None and names == of_settings(stored.pending):
+        settings = stored.pending
+    result = Stored(settings, stored.shard, stored.created)
+    await asyncio.to_thread(files.write_atomic, folder / META, result.dump())
+    return result
 
 
 class Collection:
@@ -64,6 +77,8 @@ class Collection:
         stored = await asyncio.to_thread(Stored.load, folder / META)
         channel = await Channel.start()
         try:
+            if stored.pending is not None:
+                stored = await _settled(folder, stored, channel)
             await channel.open(folder / stored.shard, stored.settings)
         except BaseException:
             await channel.kill()
@@ -121,6 +136,8 @@ class Collection:
     async def _reopen(self) -> None:
         channel = await Channel.start()
         try:
+            if self.stored.pending is not None:
+                self.stored = await _settled(self.folder, self.stored, channel)
             await channel.open(self.shard_path, self.stored.settings)
         except BaseException:
             await channel.kill()
@@ -134,6 +151,7 @@ class Collection:
         return {
             "status": "yellow" if self.optimizing else "green",
             "optimizer_status": "ok",
+            "update_queue": {"length": 0},
             **result,
             "config": wire_config.config_to_json(self.stored.settings),
         }
@@ -171,6 +189,32 @@ class Collection:
             except ApiError:
                 await self._reopen()
                 raise
+
+    async def change_vectors(
+        self, operation: str, name: str, settings: dict[str, Any], meta: dict[str, object]
+    ) -> bytes:
+        """Add or remove a named vector, so that ``settings`` hold."""
+        await self._give_up_rebuild()
+        async with self._changing, self._writing:
+            channel = await self._serving()
+            self.settled = False
+            now = self.stored
+            await self._store(Stored(now.settings, now.shard, now.created, pending=settings))
+            try:
+                body = orjson.dumps(name)
+                result = await channel.call(
+                    operation, body, {**meta, "vector": name, "settings": settings}
+                )
+            except ApiError as error:
+                if error.status < 500:  # refused: nothing was done
+                    await self._store(now)
+                raise
+            await self._store(Stored(settings, now.shard, now.created))
+            return result
+
+    async def _store(self, stored: Stored) -> None:
+        await asyncio.to_thread(files.write_atomic, self.folder / META, stored.dump())
+        self.stored = stored
 
     @contextlib.asynccontextmanager
     async def unopened(self) -> AsyncIterator[None]:

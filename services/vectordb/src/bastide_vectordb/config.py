@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from bastide_vectordb.errors import StartupError
+from bastide_vectordb import strict
+from bastide_vectordb.errors import ApiError, StartupError
 from bastide_vectordb.json_types import Json
 
 _ENV_KEYS = {
@@ -46,6 +47,7 @@ class Config:
         max_request_bytes: Largest request body, snapshots' uploads apart.
         max_collections: Most collections; each is a process of its own.
         fence_path: File whose existence refuses writes; None: never.
+        strict_mode: Strict mode of collections whose makers say nothing of it.
         log_level: Python's name of the log level.
     """
 
@@ -57,6 +59,7 @@ class Config:
     max_request_bytes: int = 32 << 20
     max_collections: int = 64
     fence_path: Path | None = None
+    strict_mode: dict[str, Any] = field(default_factory=dict)
     log_level: str = "INFO"
 
 
@@ -172,6 +175,19 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _strict_mode(data: dict[str, Any], problems: list[str]) -> dict[str, Any]:
+    """The default strict mode, taken out of the settings."""
+    storage = data.get("storage")
+    collection = storage.get("collection") if isinstance(storage, dict) else None
+    if not isinstance(collection, dict):
+        return {}
+    try:
+        return strict.checked(collection.pop("strict_mode", None), "storage.collection.strict_mode")
+    except ApiError as error:
+        problems.append(error.message)
+        return {}
+
+
 def load(path: Path, environ: Mapping[str, str]) -> Config:
     """The configuration in ``path`` with secrets from ``environ``.
 
@@ -180,7 +196,9 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
             named), a key is empty, or the service would listen to others without a key.
     """
     problems: list[str] = []
-    settings = _flat(_read(path), "", problems)
+    data = _read(path)
+    limits = _strict_mode(data, problems)
+    settings = _flat(data, "", problems)
     problems += [p for name, value in settings.items() if (p := _problem(name, value))]
     for name in ("storage.storage_path", "storage.snapshots_path"):
         value = settings.get(name)
@@ -206,5 +224,6 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
         max_request_bytes=settings.get("service.max_request_size_mb", 32) << 20,
         max_collections=settings.get("storage.max_collections", 64),
         fence_path=Path(fence) if fence else None,
+        strict_mode=limits,
         log_level={"WARN": "WARNING", "OFF": "CRITICAL"}.get(level, level),
     )

@@ -14,7 +14,16 @@ from typing import Any
 import orjson
 import qdrant_edge as edge
 
-from bastide_vectordb import groups, wire_config, wire_index, wire_points, wire_query
+from bastide_vectordb import (
+    groups,
+    matrix,
+    strict,
+    vector_names,
+    wire_config,
+    wire_index,
+    wire_points,
+    wire_query,
+)
 from bastide_vectordb.errors import BadRequestError, NotFoundError
 from bastide_vectordb.json_types import Json
 from bastide_vectordb.shard_files import sync_wal
@@ -23,11 +32,10 @@ from bastide_vectordb.wire_values import (
     loads,
     point_id_of_path,
     point_ids,
-    record_to_json,
-    scored_to_json,
     with_payload,
     with_vector,
 )
+from bastide_vectordb.wire_vectors import record_to_json, scored_to_json
 
 FLUSH_IDLE_SECONDS = 5.0  # dirty and unused for so long: flush
 FLUSH_MOST_SECONDS = 60.0  # dirty for so long: flush even under load
@@ -45,6 +53,7 @@ class Engine:
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
         self._path = path
         self._sizes = wire_config.sizes(settings)
+        self._strict = strict.Strict(settings, time.monotonic)
         self._shard = edge.EdgeShard.load(str(path), wire_config.edge_config(settings))
         self._writes = 0
         self._dirty_since: float | None = None
@@ -57,11 +66,13 @@ class Engine:
             "query": self._query,
             "query_batch": self._query_batch,
             "query_groups": self._query_groups,
-            "search": self._search,
-            "search_batch": self._search_batch,
             "scroll": self._scroll,
             "count": self._count,
             "facet": self._facet,
+            "matrix_pairs": self._matrix(matrix.pairs),
+            "matrix_offsets": self._matrix(matrix.offsets),
+            "vector_create": self._names,
+            "vector_delete": self._names,
             "retrieve": self._retrieve,
             "get_point": self._get_point,
             "info": self._info,
@@ -76,7 +87,14 @@ class Engine:
             ApiError: the request is wrong.
             Exception: what Edge raised.
         """
+        if self._strict.enabled and not meta.get("replayed"):
+            self._strict.check(name, loads(body), self._facts)
         return orjson.dumps(self._calls[name](body, meta), option=orjson.OPT_NON_STR_KEYS)
+
+    def _facts(self) -> tuple[set[str], int]:
+        """What strict mode wants to know: indexed fields, and how many points there are."""
+        info = self._shard.info()
+        return set(info.payload_schema), info.points_count
 
     def tick(self, idle_seconds: float) -> None:
         """Flush what has been dirty for long enough; called now and then.
@@ -146,6 +164,16 @@ class Engine:
         self._shard.update(edge.UpdateOperation.delete_field_index(meta["field"]))
         return self._applied(meta)
 
+    def _names(self, body: bytes, meta: dict[str, Any]) -> Json:
+        """Add or remove a named vector, and settle it before the settings are written."""
+        settings: dict[str, Any] = meta["settings"]
+        self._touched(body)
+        self._shard.update(vector_names.operation(meta["vector"], settings))
+        self._sizes = wire_config.sizes(settings)
+        done = self._applied(meta)
+        self._flush(b"", {})
+        return done
+
     # reads
 
     def _sources(self) -> wire_query.Sources:
@@ -167,43 +195,45 @@ class Engine:
     def _request(self, data: Json) -> Json:
         return wire_query.query(data, self._sources())
 
+    def _query_all(self, requests: list[Any]) -> list[list[Any]]:
+        try:
+            return self._shard.query_batch(edge.QueryBatchRequest(requests))
+        except Exception as error:
+            # So Edge ends a formula that cannot be computed for a point; nothing else cancels.
+            if str(error).startswith("Operation cancelled"):
+                raise BadRequestError(
+                    "query.formula: no value for a variable or a result that is no number; "
+                    "give defaults"
+                ) from error
+            raise
+
     def _hits(self, data: Json) -> list[dict[str, Any]]:
-        request = self._request(data)
+        (answer,) = self._query_all([self._request(data)])
         vectors = bool(data.get("with_vector"))
-        return [scored_to_json(point, vectors=vectors) for point in self._shard.query(request)]
+        return [scored_to_json(point, vectors=vectors) for point in answer]
 
     def _query(self, body: bytes, _meta: dict[str, Any]) -> Json:
         return {"points": self._hits(loads(body))}
 
-    def _search(self, body: bytes, _meta: dict[str, Any]) -> Json:
-        return self._hits(wire_query.search(loads(body)))
-
-    def _many(self, body: bytes, read: Callable[[Any], Any]) -> list[list[dict[str, Any]]]:
-        searches = known_keys(loads(body), ("searches",), "body").get("searches")
-        if not isinstance(searches, list):
+    def _query_batch(self, body: bytes, _meta: dict[str, Any]) -> Json:
+        asked = known_keys(loads(body), ("searches",), "body").get("searches")
+        if not isinstance(asked, list):
             raise BadRequestError("searches: expected a list")
-        asked = [read(item) for item in searches]
         requests = [self._request(data) for data in asked]
         if not requests:
             return []
-        answers = self._shard.query_batch(edge.QueryBatchRequest(requests))
+        answers = self._query_all(requests)
         return [
-            [scored_to_json(point, vectors=bool(data.get("with_vector"))) for point in answer]
+            {"points": [scored_to_json(p, vectors=bool(data.get("with_vector"))) for p in answer]}
             for data, answer in zip(asked, answers, strict=True)
         ]
-
-    def _query_batch(self, body: bytes, _meta: dict[str, Any]) -> Json:
-        return [{"points": hits} for hits in self._many(body, lambda item: item)]
-
-    def _search_batch(self, body: bytes, _meta: dict[str, Any]) -> Json:
-        return self._many(body, wire_query.search)
 
     def _query_groups(self, body: bytes, _meta: dict[str, Any]) -> Json:
         grouping, rest = wire_query.grouping(loads(body))
 
         def fetch(limit: int) -> list[Any]:
             wide = {**rest, "limit": limit, "with_payload": True, "with_vector": False}
-            return self._shard.query(self._request(wide))
+            return self._query_all([self._request(wide)])[0]
 
         found = groups.search(fetch, grouping)
         shown = self._shown({hit.id for hits in found.values() for hit in hits}, rest)
@@ -241,6 +271,11 @@ class Engine:
     def _facet(self, body: bytes, _meta: dict[str, Any]) -> Json:
         hits = self._shard.facet(wire_query.facet(loads(body))).hits
         return {"hits": [{"value": hit.value, "count": hit.count} for hit in hits]}
+
+    def _matrix(
+        self, show: Callable[[list[matrix.Row]], dict[str, Any]]
+    ) -> Callable[[bytes, dict[str, Any]], Any]:
+        return lambda body, _meta: show(matrix.rows(self._shard, loads(body)))
 
     def _retrieve(self, body: bytes, _meta: dict[str, Any]) -> Json:
         allowed = ("ids", "with_payload", "with_vector", "shard_key")

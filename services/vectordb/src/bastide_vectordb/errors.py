@@ -72,8 +72,29 @@ class FencedError(ApiError):
         super().__init__(503, "writes are refused while an upgrade is under way: try again")
 
 
+class RateLimitError(ApiError):
+    """Too many requests of one kind; the answer says when to try again.
+
+    Args:
+        what: ``Read`` or ``Write``.
+        seconds: Time until the next one is taken.
+    """
+
+    def __init__(self, what: str, seconds: int) -> None:
+        text = f"Rate limiting exceeded: {what} rate limit exceeded, retry after {seconds} s"
+        super().__init__(429, text)
+
+
 class StartupError(Exception):
     """The service cannot start: configuration, secrets or storage are not usable."""
+
+
+def refused(status: int, message: str) -> ApiError:
+    """What an engine process refused, as it is told to the client."""
+    error = ApiError(status, message)
+    if status == 429:  # the frame carries the text only; it ends in the seconds to wait
+        error.headers = ((b"retry-after", message.split()[-2].encode()),)
+    return error
 
 
 def from_engine(error: BaseException) -> ApiError:
@@ -85,6 +106,8 @@ def from_engine(error: BaseException) -> ApiError:
     if isinstance(error, ApiError):
         return error
     text = str(error)
+    if isinstance(error, RecursionError):
+        return BadRequestError("body: nested too deeply")
     if isinstance(error, (ValueError, TypeError, OverflowError, KeyError)):
         return BadRequestError(f"value not accepted: {text.splitlines()[0] if text else error!r}")
     if text.startswith(_NOT_FOUND):

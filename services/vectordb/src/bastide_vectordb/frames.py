@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import orjson
 
-_REQUEST = struct.Struct("<IIBH")  # length of what follows, number, operation, length of meta
+_REQUEST = struct.Struct("<IIBI")  # length of what follows, number, operation, length of meta
 _RESPONSE = struct.Struct("<IIH")  # length of what follows, number, HTTP status
 
 OPERATIONS = (
@@ -25,21 +25,24 @@ OPERATIONS = (
     "batch",
     "index_create",
     "index_delete",
+    "vector_create",
+    "vector_delete",
     "query",
     "query_batch",
     "query_groups",
-    "search",
-    "search_batch",
     "scroll",
     "count",
     "facet",
+    "matrix_pairs",
+    "matrix_offsets",
     "retrieve",
     "get_point",
     "info",
     "flush",
     "optimize",
+    "vector_names",
 )
-WRITES = frozenset(OPERATIONS[3:14])
+WRITES = frozenset(OPERATIONS[3:16])
 _CODES = {name: code for code, name in enumerate(OPERATIONS)}
 
 

@@ -16,10 +16,11 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from bastide_vectordb import files
+from bastide_vectordb import aliases, files
 from bastide_vectordb.channel import Channel
 from bastide_vectordb.collection import Collection
 from bastide_vectordb.errors import ApiError, BadRequestError, NotFoundError, StartupError
+from bastide_vectordb.json_types import Json
 from bastide_vectordb.stored import META, Stored, new_shard_name
 
 _log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class Registry:
         self._lock = asyncio.Lock()
         self._lock_handle = -1
         self.broken: dict[str, str] = {}
+        self.aliases: aliases.Names = {}
 
     @property
     def _home(self) -> Path:
@@ -85,9 +87,10 @@ class Registry:
                 self.storage / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640
             )
             fcntl.flock(self._lock_handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.aliases = aliases.load(self.storage / aliases.NAME)
         except BlockingIOError as error:
             raise StartupError(f"{self.storage}: in use by another bastide-vectordb") from error
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise StartupError(f"storage.storage_path {self.storage}: {error}") from error
         for folder in (self.temporary, self._trash):
             for entry in folder.iterdir():
@@ -111,13 +114,18 @@ class Registry:
 
         await asyncio.gather(*(load_one(folder) for folder in sorted(self._home.iterdir())))
 
+    def real(self, name: str) -> str:
+        """The name of the collection that ``name``, an alias or its own name, stands for."""
+        return self.aliases.get(name, name)
+
     def get(self, name: str) -> Collection:
-        """A collection.
+        """A collection by its name or an alias.
 
         Raises:
             NotFoundError: there is none of that name.
             ApiError: 500, it is there and did not open.
         """
+        name = self.real(name)
         found = self._collections.get(name)
         if found is None:
             if name in self.broken:
@@ -135,6 +143,7 @@ class Registry:
 
     def _check_new(self, name: str) -> None:
         check_name(name)
+        aliases.refuse_taken(self.aliases, name)
         if name in self._collections or name in self.broken:
             raise ApiError(409, f"Wrong input: Collection `{name}` already exists!")
         if len(self._collections) >= self._most:
@@ -188,12 +197,29 @@ class Registry:
             found = self._collections.pop(name, None)
             if found is None and self.broken.pop(name, None) is None:
                 return False
+            kept = {a: target for a, target in self.aliases.items() if target != name}
+            if kept != self.aliases:
+                await self._save_aliases(kept)
             trash = self._trash / uuid.uuid4().hex
             await asyncio.to_thread(files.move, self._home / name, trash)
             if found is not None:
                 await found.discard()
             await asyncio.to_thread(files.remove_tree, trash)
             return True
+
+    async def change_aliases(self, data: Json) -> None:
+        """Create, delete and rename aliases: all of a request's actions or none.
+
+        Raises:
+            ApiError: 400 malformed, 404 no such collection or alias, 409 a collection's name.
+        """
+        async with self._lock:
+            names = set(self.names())
+            await self._save_aliases(aliases.changed(self.aliases, names, data, check_name))
+
+    async def _save_aliases(self, names: aliases.Names) -> None:
+        await asyncio.to_thread(aliases.save, self.storage / aliases.NAME, names)
+        self.aliases = names
 
     async def exchange(self, one: str, other: str) -> None:
         """Exchange two collections' contents: durable, and both or neither whatever crashes.

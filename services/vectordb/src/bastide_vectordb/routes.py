@@ -17,12 +17,14 @@ class Route:
         path: Template, such as ``/collections/{collection}/points``.
         action: An engine operation, or the name of a service action.
         reading: Whether the read-only key suffices.
+        form: Of an older endpoint that ``action`` now does: its name and form.
     """
 
     method: str
     path: str
     action: str
     reading: bool = False
+    form: str = ""
 
     @property
     def writes(self) -> bool:
@@ -42,12 +44,17 @@ ROUTES = (
     Route("POST", "/bastide/exchange", "exchange"),
     Route("GET", "/collections", "list", reading=True),
     Route("GET", "/aliases", "aliases", reading=True),
+    Route("POST", "/collections/aliases", "change_aliases"),
+    Route("GET", "/cluster", "cluster", reading=True),
     Route("GET", _C, "info_collection", reading=True),
     Route("PUT", _C, "create_collection"),
     Route("PATCH", _C, "update_collection"),
     Route("DELETE", _C, "delete_collection"),
     Route("GET", f"{_C}/exists", "exists", reading=True),
     Route("GET", f"{_C}/aliases", "aliases", reading=True),
+    Route("GET", f"{_C}/cluster", "collection_cluster", reading=True),
+    Route("PUT", f"{_C}/vectors/{{vector}}", "vector_create"),
+    Route("DELETE", f"{_C}/vectors/{{vector}}", "vector_delete"),
     Route("PUT", f"{_C}/index", "index_create"),
     Route("DELETE", f"{_C}/index/{{field}}", "index_delete"),
     Route("POST", f"{_C}/facet", "facet", reading=True),
@@ -67,8 +74,23 @@ ROUTES = (
     Route("POST", f"{_P}/query", "query", reading=True),
     Route("POST", f"{_P}/query/batch", "query_batch", reading=True),
     Route("POST", f"{_P}/query/groups", "query_groups", reading=True),
-    Route("POST", f"{_P}/search", "search", reading=True),
-    Route("POST", f"{_P}/search/batch", "search_batch", reading=True),
+    Route("POST", f"{_P}/search/matrix/pairs", "matrix_pairs", reading=True),
+    Route("POST", f"{_P}/search/matrix/offsets", "matrix_offsets", reading=True),
+    *(
+        Route(
+            "POST",
+            f"{_P}/{name}" + ("" if form == "one" else f"/{form}"),
+            {"one": "query", "batch": "query_batch", "groups": "query_groups"}[form],
+            reading=True,
+            form=f"{name} {form}",
+        )
+        for name, forms in (
+            ("search", ("one", "batch", "groups")),
+            ("recommend", ("one", "batch", "groups")),
+            ("discover", ("one", "batch")),
+        )
+        for form in forms
+    ),
     Route("GET", f"{_C}/snapshots", "list_snapshots", reading=True),
     Route("POST", f"{_C}/snapshots", "create_snapshot"),
     Route("GET", f"{_C}/snapshots/{{snapshot}}", "download_snapshot"),  # the whole collection
@@ -79,12 +101,7 @@ ROUTES = (
 _UNSERVED = (  # Qdrant has these; the first parts of the path after the collection's name
     "cluster",
     "shards",
-    "aliases",
     "optimizations",
-    "vectors",
-    "recommend",
-    "discover",
-    "search",
     "telemetry",
     "locks",
     "issues",
@@ -152,7 +169,7 @@ def find(method: str, raw_path: str) -> tuple[Route, dict[str, str]]:
 def _refusal(method: str, path: str, parts: list[str], methods: list[str]) -> ApiError:
     rest = parts[2:] if parts[0] == "collections" else parts
     tail = rest[1:] if rest[:1] == ["points"] else rest
-    if set(_UNSERVED) & set(tail[:1]) or parts == ["collections", "aliases"]:
+    if set(_UNSERVED) & set(tail[:1]):
         return UnsupportedError(f"{method} {path}")
     if methods:
         return ApiError(405, f"Method not allowed: {path} takes {', '.join(methods)}")

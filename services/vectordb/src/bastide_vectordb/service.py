@@ -10,13 +10,16 @@ from typing import Any
 
 import orjson
 
-from bastide_vectordb import files, upkeep, wire_config
+from bastide_vectordb import files, legacy, lookups, upkeep, wire_changes, wire_config
 from bastide_vectordb.collection import Collection
 from bastide_vectordb.config import Config
-from bastide_vectordb.errors import ApiError
+from bastide_vectordb.errors import ApiError, BadRequestError
 from bastide_vectordb.fence import Fence
+from bastide_vectordb.frames import WRITES
+from bastide_vectordb.json_types import Json
 from bastide_vectordb.metrics import Metrics
 from bastide_vectordb.registry import Registry
+from bastide_vectordb.routes import Route
 from bastide_vectordb.snapshots import Snapshots
 from bastide_vectordb.wire_values import loads
 
@@ -66,15 +69,55 @@ class Service:
 
     async def create(self, name: str, body: bytes) -> None:
         """Make a collection from a request's body."""
-        await self.registry.create(name, wire_config.creation(loads(body)))
+        settings = wire_config.creation(loads(body))
+        limits = {**self.config.strict_mode, **settings.get("strict_mode_config", {})}
+        if limits:
+            settings["strict_mode_config"] = limits
+        await self.registry.create(name, settings)
 
     async def change(self, name: str, body: bytes) -> None:
         """Change a collection's settings."""
         collection = self.registry.get(name)
         now = collection.stored.settings
-        settings = wire_config.changes(loads(body), now)
+        settings = wire_changes.changes(loads(body), now)
         if settings != now:
             await collection.change(settings)
+
+    async def change_vectors(
+        self, operation: str, name: str, vector: str, body: bytes, *, wait: bool
+    ) -> bytes:
+        """Add or remove a collection's named vector."""
+        collection = self.registry.get(name)
+        now = collection.stored.settings
+        if operation == "vector_create":
+            settings = wire_changes.with_vector(vector, loads(body), now)
+        else:
+            settings = wire_changes.without_vector(vector, now)
+        return await collection.change_vectors(operation, vector, settings, {"wait": wait})
+
+    async def engine(
+        self, route: Route, values: dict[str, str], body: bytes, *, wait: bool
+    ) -> bytes:
+        """The JSON result of an operation of one collection's engine."""
+        action = route.action
+        collection = self.registry.get(values.pop("collection"))
+        lookup: Json = None
+        try:
+            if route.form:
+                body = legacy.converted(route.form, body)
+            if lookups.needed(action, body):
+                body, lookup = await lookups.resolved(self.registry, action, body)
+        except (RecursionError, orjson.JSONEncodeError) as error:
+            raise BadRequestError("body: nested too deeply") from error
+        meta: dict[str, object] = dict(values)
+        if action in WRITES:
+            if not wait:
+                meta["wait"] = False
+            return await collection.write(action, body, meta)
+        result = await collection.read(action, body, meta)
+        if lookup is not None:
+            result = await lookups.with_records(self.registry, result, lookup)
+        return legacy.answered(route.form, result) if route.form else result
 
     async def fenced(self) -> dict[str, Any]:
         """What whoever raised a fence wants to know.

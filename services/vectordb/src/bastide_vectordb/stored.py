@@ -20,15 +20,19 @@ class Stored:
         settings: The collection's settings as created or changed.
         shard: Name of the shard's folder beside this file.
         created: Unix time of creation, seconds.
+        pending: Settings that were about to hold when this was written; None: none.
     """
 
     settings: dict[str, Any]
     shard: str
     created: float
+    pending: dict[str, Any] | None = None
 
     def dump(self) -> bytes:
         """As JSON."""
         data = {"format": 1, **self.__dict__}
+        if self.pending is None:  # an earlier version of the service knows no such field
+            del data["pending"]
         return orjson.dumps(data, option=orjson.OPT_INDENT_2)
 
     @classmethod

@@ -6,9 +6,12 @@ from typing import Any
 
 import qdrant_edge as edge
 
+from bastide_vectordb import strict
 from bastide_vectordb.errors import BadRequestError, UnsupportedError
-from bastide_vectordb.json_types import Json
-from bastide_vectordb.wire_values import boolean, count, fail, known_keys
+from bastide_vectordb.json_types import EdgeValue, Json
+from bastide_vectordb.wire_quantization import quantization
+from bastide_vectordb.wire_text import member
+from bastide_vectordb.wire_values import boolean, count, fail, known_keys, number, payload
 
 MAX_DIMENSIONS = 65_536  # Qdrant's own limit
 DEFAULT_HNSW = {"m": 16, "ef_construct": 100, "full_scan_threshold": 10_000}
@@ -23,8 +26,9 @@ _DATATYPES = {
     "float32": edge.VectorStorageDatatype.Float32,
     "float16": edge.VectorStorageDatatype.Float16,
     "uint8": edge.VectorStorageDatatype.Uint8,
+    "turbo8": edge.VectorStorageDatatype.Turbo8,
+    "turbo16": edge.VectorStorageDatatype.Turbo16,
 }
-_RATIOS = {f"x{n}": getattr(edge.CompressionRatio, f"X{n}") for n in (4, 8, 16, 32, 64)}
 _HNSW = (
     "m",
     "ef_construct",
@@ -32,6 +36,8 @@ _HNSW = (
     "max_indexing_threads",
     "on_disk",
     "payload_m",
+    "inline_storage",
+    "memory",
 )
 _OPTIMIZERS = (
     "deleted_threshold",
@@ -39,6 +45,7 @@ _OPTIMIZERS = (
     "default_segment_number",
     "max_segment_size",
     "indexing_threshold",
+    "prevent_unoptimized",
 )
 _CREATE = (
     "vectors",
@@ -47,11 +54,13 @@ _CREATE = (
     "optimizers_config",
     "quantization_config",
     "on_disk_payload",
+    "payload",
+    "id_tracker",
+    "strict_mode_config",
     "metadata",
 )
 _ONE_ONLY = ("shard_number", "replication_factor", "write_consistency_factor")
-_REFUSED = ("wal_config", "init_from", "strict_mode_config", "sharding_method")
-_MUTABLE = ("hnsw_config", "optimizers_config", "metadata")
+_REFUSED = ("wal_config", "init_from", "sharding_method")
 
 
 def _given(data: Json) -> dict[str, Any]:
@@ -77,28 +86,10 @@ def creation(data: Json) -> dict[str, Any]:
             raise UnsupportedError(name)
     if not given.get("vectors") and not given.get("sparse_vectors"):
         raise BadRequestError("vectors: a collection needs at least one vector")
+    strict.checked(given.get("strict_mode_config"))
+    payload(given.get("metadata"), "metadata")
     edge_config(given)  # every value is read once here, so that nothing wrong is ever stored
     return given
-
-
-def changes(data: Json, now: dict[str, Any]) -> dict[str, Any]:
-    """The settings after an update request.
-
-    Raises:
-        UnsupportedError: a setting that cannot change after creation.
-    """
-    if not isinstance(data, dict):
-        fail("body", "an object", data)
-    given = _given(data)
-    for name in given.keys() - set(_MUTABLE):
-        raise UnsupportedError(f"change of {name} after creation")
-    out = dict(now)
-    for name, value in given.items():
-        if not isinstance(value, dict):
-            fail(name, "an object", value)
-        out[name] = {**(now.get(name) or {}), **value}
-    edge_config(out)
-    return out
 
 
 def dense_vectors(settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -107,6 +98,12 @@ def dense_vectors(settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
     if isinstance(vectors, dict) and "size" in vectors and "distance" in vectors:
         return {"": vectors}
     return dict(vectors) if isinstance(vectors, dict) else fail("vectors", "an object", vectors)
+
+
+def sparse_vectors(settings: dict[str, Any]) -> dict[str, Any]:
+    """Sparse vector settings by name."""
+    vectors = settings.get("sparse_vectors") or {}
+    return vectors if isinstance(vectors, dict) else fail("sparse_vectors", "an object", vectors)
 
 
 def sizes(settings: dict[str, Any]) -> dict[str, int]:
@@ -118,18 +115,80 @@ def edge_config(settings: dict[str, Any]) -> Json:
     """The Edge configuration of stored settings."""
     dense = {n: _vector(p, f"vectors.{n}") for n, p in dense_vectors(settings).items()}
     sparse = {
-        n: _sparse(p or {}, f"sparse_vectors.{n}")
-        for n, p in (settings.get("sparse_vectors") or {}).items()
+        n: _sparse(p or {}, f"sparse_vectors.{n}") for n, p in sparse_vectors(settings).items()
     }
+    both = dense.keys() & sparse.keys()
+    if both:
+        raise BadRequestError(f"vectors: {', '.join(sorted(both))} is dense and sparse at once")
     on_disk = settings.get("on_disk_payload")
     return edge.EdgeConfig(
         vectors=dense,
         sparse_vectors=sparse,
         on_disk_payload=True if on_disk is None else boolean(on_disk, "on_disk_payload"),
+        payload_memory=_placed(settings.get("payload"), "payload"),
+        id_tracker_memory=_placed(settings.get("id_tracker"), "id_tracker"),
         hnsw_config=_hnsw(settings.get("hnsw_config") or {}, "hnsw_config"),
-        quantization_config=_quantization(settings.get("quantization_config")),
+        quantization_config=quantization(settings.get("quantization_config")),
         optimizers=_optimizers(settings.get("optimizers_config") or {}),
     )
+
+
+def memory(data: Json, where: str) -> EdgeValue:
+    """Where a component lives; None: as Edge thinks best."""
+    return None if data is None else member(edge.Memory, data, where)
+
+
+def _placed(data: Json, where: str) -> EdgeValue:
+    if data is None:
+        return None
+    return memory(known_keys(data, ("memory",), where).get("memory"), f"{where}.memory")
+
+
+def _datatype(name: Json, where: str) -> EdgeValue:
+    if not isinstance(name, str) or name not in _DATATYPES:
+        fail(f"{where}.datatype", ", ".join(_DATATYPES), name)
+    return _DATATYPES[name]
+
+
+def distance_of(name: Json, where: str) -> EdgeValue:
+    """Edge's distance of a name."""
+    if not isinstance(name, str) or name not in _DISTANCES:
+        fail(f"{where}.distance", ", ".join(_DISTANCES), name)
+    return _DISTANCES[name]
+
+
+def multi_of(data: Json, where: str) -> EdgeValue:
+    """Edge's settings of multi-vectors; None: one vector a point."""
+    if data is not None and data != {"comparator": "max_sim"}:
+        fail(f"{where}.multivector_config", "comparator max_sim", data)
+    return data and edge.MultiVectorConfig(edge.MultiVectorComparator.MaxSim)
+
+
+def dense_arguments(data: Json, where: str) -> dict[str, EdgeValue]:
+    """What Edge needs to know of a dense vector: size, distance, comparison, storage.
+
+    Raises:
+        BadRequestError: a wrong value.
+    """
+    size = count(data.get("size"), f"{where}.size", least=1)
+    if size > MAX_DIMENSIONS:
+        fail(f"{where}.size", f"1 to {MAX_DIMENSIONS}", size)
+    return {
+        "size": size,
+        "distance": distance_of(data.get("distance"), where),
+        "multivector_config": multi_of(data.get("multivector_config"), where),
+        "datatype": _datatype(data.get("datatype") or "float32", where),
+    }
+
+
+def sparse_arguments(modifier: Json, datatype: Json, where: str) -> dict[str, EdgeValue]:
+    """What Edge needs to know of a sparse vector."""
+    if modifier not in (None, "none", "idf"):
+        fail(f"{where}.modifier", "none or idf", modifier)
+    return {
+        "modifier": edge.Modifier.Idf if modifier == "idf" else None,
+        "datatype": None if datatype is None else _datatype(datatype, where),
+    }
 
 
 def _vector(data: Json, where: str) -> Json:
@@ -139,47 +198,34 @@ def _vector(data: Json, where: str) -> Json:
         "hnsw_config",
         "quantization_config",
         "on_disk",
+        "memory",
         "datatype",
         "multivector_config",
     )
     known_keys(data, allowed, where)
     given = _given(data)
-    size = count(given.get("size"), f"{where}.size", least=1)
-    if size > MAX_DIMENSIONS:
-        fail(f"{where}.size", f"1 to {MAX_DIMENSIONS}", size)
-    distance = given.get("distance")
-    if distance not in _DISTANCES:
-        fail(f"{where}.distance", ", ".join(_DISTANCES), distance)
-    datatype = given.get("datatype", "float32")
-    if datatype not in _DATATYPES:
-        fail(f"{where}.datatype", ", ".join(_DATATYPES), datatype)
-    multi = given.get("multivector_config")
-    if multi is not None and multi != {"comparator": "max_sim"}:
-        fail(f"{where}.multivector_config", "comparator max_sim", multi)
     hnsw = given.get("hnsw_config")
     return edge.EdgeVectorParams(
-        size=size,
-        distance=_DISTANCES[distance],
+        **dense_arguments(given, where),
         on_disk=boolean(given.get("on_disk", False), f"{where}.on_disk"),
-        datatype=_DATATYPES[datatype],
-        multivector_config=multi and edge.MultiVectorConfig(edge.MultiVectorComparator.MaxSim),
         hnsw_config=None if hnsw is None else _hnsw(hnsw, f"{where}.hnsw_config"),
-        quantization_config=_quantization(given.get("quantization_config")),
+        quantization_config=quantization(
+            given.get("quantization_config"), f"{where}.quantization_config"
+        ),
+        memory=memory(given.get("memory"), f"{where}.memory"),
     )
 
 
 def _sparse(data: Json, where: str) -> Json:
     known_keys(data, ("index", "modifier"), where)
-    index = _given(data.get("index") or {})
-    known_keys(index, ("full_scan_threshold", "on_disk", "datatype"), f"{where}.index")
-    modifier = data.get("modifier")
-    if modifier not in (None, "none", "idf"):
-        fail(f"{where}.modifier", "none or idf", modifier)
-    datatype = index.pop("datatype", None)
+    keys = ("full_scan_threshold", "on_disk", "datatype", "memory")
+    index = _given(known_keys(data.get("index") or {}, keys, f"{where}.index"))
+    threshold = index.get("full_scan_threshold")
     return edge.EdgeSparseVectorParams(
-        modifier=edge.Modifier.Idf if modifier == "idf" else None,
-        datatype=_DATATYPES.get(datatype),
-        **index,
+        **sparse_arguments(data.get("modifier"), index.get("datatype"), where),
+        full_scan_threshold=threshold and count(threshold, f"{where}.index.full_scan_threshold"),
+        on_disk=boolean(index.get("on_disk", False), f"{where}.index.on_disk"),
+        memory=memory(index.get("memory"), f"{where}.index.memory"),
     )
 
 
@@ -188,42 +234,30 @@ def _hnsw(data: Json, where: str) -> Json:
     given = {**DEFAULT_HNSW, **_given(data)}
     for name in ("m", "ef_construct", "full_scan_threshold"):
         count(given[name], f"{where}.{name}")
-    return edge.HnswIndexConfig(**given)
+    for name in ("max_indexing_threads", "payload_m"):
+        count(given.get(name, 0), f"{where}.{name}")
+    for name in ("on_disk", "inline_storage"):
+        boolean(given.get(name, False), f"{where}.{name}")
+    placed = memory(given.pop("memory", None), f"{where}.memory")
+    return edge.HnswIndexConfig(**given, memory=placed)
 
 
 def _optimizers(data: Json) -> Json:
-    ours = (*_OPTIMIZERS, "flush_interval_sec", "max_optimization_threads", "memmap_threshold")
-    known_keys(data, ours, "optimizers_config")
+    theirs = ("flush_interval_sec", "max_optimization_threads", "memmap_threshold")
+    known_keys(data, (*_OPTIMIZERS, *theirs), "optimizers_config")
     given = _given(data)
-    for name in ours[len(_OPTIMIZERS) :]:
-        if name in given:
-            raise UnsupportedError(f"optimizers_config.{name}")
+    for name, value in given.items():
+        where = f"optimizers_config.{name}"
+        if name in theirs:
+            raise UnsupportedError(where)
+        if name == "deleted_threshold":
+            if not 0 <= number(value, where) <= 1:
+                fail(where, "0 to 1", value)
+        elif name == "prevent_unoptimized":
+            boolean(value, where)
+        else:
+            count(value, where)
     return edge.EdgeOptimizersConfig(**{**DEFAULT_OPTIMIZERS, **given})
-
-
-def _quantization(data: Json) -> Json:
-    if data is None or data == "Disabled":
-        return None
-    if not isinstance(data, dict) or len(data) != 1:
-        fail("quantization_config", "one of scalar, product, binary", data)
-    ((kind, value),) = data.items()
-    given = _given(known_keys(value, _QUANTIZATION_KEYS, f"quantization_config.{kind}"))
-    always_ram = given.get("always_ram")
-    if kind == "scalar":
-        return edge.ScalarQuantizationConfig(
-            type=edge.ScalarType.Int8, quantile=given.get("quantile"), always_ram=always_ram
-        )
-    if kind == "product":
-        ratio = given.get("compression")
-        if ratio not in _RATIOS:
-            fail("quantization_config.product.compression", ", ".join(_RATIOS), ratio)
-        return edge.ProductQuantizationConfig(compression=_RATIOS[ratio], always_ram=always_ram)
-    if kind == "binary":
-        return edge.BinaryQuantizationConfig(always_ram=always_ram)
-    raise UnsupportedError(f"quantization_config.{kind}")
-
-
-_QUANTIZATION_KEYS = ("type", "quantile", "always_ram", "compression")
 
 
 def config_to_json(settings: dict[str, Any]) -> dict[str, Any]:
@@ -237,6 +271,9 @@ def config_to_json(settings: dict[str, Any]) -> dict[str, Any]:
     }
     if settings.get("sparse_vectors"):
         params["sparse_vectors"] = settings["sparse_vectors"]
+    for name in ("payload", "id_tracker"):
+        if settings.get(name):
+            params[name] = settings[name]
     return {
         "params": params,
         "hnsw_config": {
@@ -254,6 +291,11 @@ def config_to_json(settings: dict[str, Any]) -> dict[str, Any]:
         },
         "wal_config": {"wal_capacity_mb": 32, "wal_segments_ahead": 0},
         "quantization_config": settings.get("quantization_config"),
+        **(
+            {"strict_mode_config": settings["strict_mode_config"]}
+            if settings.get("strict_mode_config")
+            else {}
+        ),
         **({"metadata": settings["metadata"]} if settings.get("metadata") else {}),
     }
 

@@ -22,7 +22,8 @@ from bastide_vectordb.wire_values import (
 
 _CLAUSES = ("must", "should", "must_not", "min_should")
 _BOUNDS = ("gt", "gte", "lt", "lte")
-_MAX_DEPTH = 32
+# A filter of a write goes to Edge's log, which cannot be read again with 31 nested objects.
+_MAX_DEPTH = 24
 _Reader = Callable[[Json, str], EdgeValue]  # a value and where it stands → Edge's object
 
 
@@ -30,7 +31,7 @@ def filter_of(data: Json, where: str = "filter", depth: int = 0) -> Json:
     """The Edge filter of a JSON filter; None stays None.
 
     Raises:
-        BadRequestError: an unknown key, a wrong value, or nesting beyond 32 levels.
+        BadRequestError: an unknown key, a wrong value, or nesting beyond 24 levels.
     """
     if data is None:
         return None
@@ -54,10 +55,11 @@ def filter_of(data: Json, where: str = "filter", depth: int = 0) -> Json:
 
 def _conditions(data: Json, where: str, depth: int) -> list[Any]:
     items = data if isinstance(data, list) else [data]
-    return [_condition(item, f"{where}[{n}]", depth) for n, item in enumerate(items)]
+    return [condition_of(item, f"{where}[{n}]", depth) for n, item in enumerate(items)]
 
 
-def _condition(data: Json, where: str, depth: int) -> Json:
+def condition_of(data: Json, where: str, depth: int) -> Json:
+    """The Edge condition of one JSON condition; a filter is one, too."""
     if not isinstance(data, dict):
         fail(where, "a condition", data)
     if "key" in data:
@@ -78,11 +80,21 @@ def _key(data: Json, where: str) -> str:
     return string(known_keys(data, ("key",), where).get("key"), f"{where}.key")
 
 
+def _slice(data: Json, where: str) -> EdgeValue:
+    known_keys(data, ("total", "index"), where)
+    total = count(data.get("total"), f"{where}.total", least=1)
+    index = count(data.get("index"), f"{where}.index")
+    if index >= total:
+        fail(f"{where}.index", f"less than total, {total}", index)
+    return edge.SliceCondition(total, index)  # type: ignore[attr-defined]  # not in its stubs
+
+
 _SIMPLE: dict[str, _Reader] = {
     "is_empty": lambda value, where: edge.IsEmptyCondition(_key(value, where)),
     "is_null": lambda value, where: edge.IsNullCondition(_key(value, where)),
     "has_id": lambda value, where: edge.HasIdCondition(set(point_ids(value, where))),
     "has_vector": lambda value, where: edge.HasVectorCondition(string(value, where)),
+    "slice": _slice,
 }
 
 
@@ -148,6 +160,8 @@ _MATCH: dict[str, _Reader] = {
     "text": lambda value, where: edge.MatchText(string(value, where)),
     "text_any": lambda value, where: edge.MatchTextAny(string(value, where)),
     "phrase": lambda value, where: edge.MatchPhrase(string(value, where)),
+    "prefix": lambda value, where: edge.MatchPrefix(string(value, where)),
+    "substring": lambda value, where: edge.MatchSubstring(string(value, where)),
     "any": lambda value, where: edge.MatchAny(_variants(value, where)),
     "except": lambda value, where: edge.MatchExcept(_variants(value, where)),
 }

@@ -10,7 +10,8 @@ import qdrant_edge as edge
 from bastide_vectordb.errors import ApiError, BadRequestError
 from bastide_vectordb.json_types import Json
 from bastide_vectordb.wire_filter import filter_of
-from bastide_vectordb.wire_values import fail, known_keys, payload, point_id, point_ids, vectors
+from bastide_vectordb.wire_values import fail, known_keys, payload, point_id, point_ids, string
+from bastide_vectordb.wire_vectors import vectors
 
 Sizes = Mapping[str, int]  # dense vector name → dimensions; sparse names are absent
 _MODES = {
@@ -138,10 +139,13 @@ def delete(data: Json, _sizes: Sizes) -> Json:
 
 def _payload_body(data: Json) -> tuple[dict[str, Any], Any]:
     _selector(data, "payload", "key")
-    body = payload(data.get("payload"))
+    key = data.get("key")
+    if key is not None:
+        string(key, "key")
+    body = payload(data.get("payload"), "payload", key)
     if body is None:
         raise BadRequestError("body: payload is missing")
-    return body, data.get("key")
+    return body, key
 
 
 def set_payload(data: Json, _sizes: Sizes) -> Json:

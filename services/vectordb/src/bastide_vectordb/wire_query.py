@@ -12,14 +12,13 @@ from typing import Any
 
 import qdrant_edge as edge
 
-from bastide_vectordb.errors import BadRequestError, UnsupportedError
+from bastide_vectordb.errors import BadRequestError
 from bastide_vectordb.json_types import EdgeValue, Json
 from bastide_vectordb.wire_filter import filter_of
 from bastide_vectordb.wire_scoring import order_by, scoring_of
 from bastide_vectordb.wire_values import (
     boolean,
     count,
-    fail,
     known_keys,
     number,
     point_id,
@@ -27,6 +26,7 @@ from bastide_vectordb.wire_values import (
     with_payload,
     with_vector,
 )
+from bastide_vectordb.wire_vectors import one_vector
 
 _DEFAULT_LIMIT = 10
 _DEFAULT_GROUP_SIZE = 3
@@ -41,9 +41,9 @@ _COMMON = (
     "with_vector",
     "shard_key",
 )
-_QUERY = (*_COMMON, "query", "prefetch", "using", "lookup_from")
+_QUERY = (*_COMMON, "query", "prefetch", "using")
 _PREFETCH = ("query", "prefetch", "using", "filter", "params", "score_threshold", "limit")
-_GROUP = ("group_by", "group_size", "with_lookup")
+_GROUP = ("group_by", "group_size")
 
 
 @dataclass
@@ -65,12 +65,8 @@ class Sources:
             BadRequestError: neither a vector nor an id.
             NotFoundError: no such point.
         """
-        if isinstance(value, list):
-            return value
-        if isinstance(value, dict):
-            if value.keys() == {"indices", "values"}:
-                return edge.SparseVector(indices=value["indices"], values=value["values"])
-            raise UnsupportedError(f"{where}: embedding of text by the database")
+        if isinstance(value, (list, dict)):
+            return one_vector(value, where, query=True)
         found = point_id(value, where)
         self.mentioned.add(found)
         return self.lookup(found, using)
@@ -80,7 +76,8 @@ def search_params(data: Json) -> Json:
     """Search parameters; None stays None."""
     if data is None:
         return None
-    known_keys(data, ("hnsw_ef", "exact", "indexed_only", "quantization", "acorn"), "params")
+    allowed = ("hnsw_ef", "exact", "indexed_only", "quantization", "acorn", "idf")
+    known_keys(data, allowed, "params")
     given = {k: v for k, v in data.items() if v is not None}
     if "hnsw_ef" in given:
         count(given["hnsw_ef"], "params.hnsw_ef")
@@ -92,7 +89,17 @@ def search_params(data: Json) -> Json:
     if "acorn" in given:
         known_keys(given["acorn"], ("enable", "max_selectivity"), "acorn")
         given["acorn"] = edge.AcornSearchParams(**given["acorn"])
+    if "idf" in given:
+        given["idf"] = _idf(given["idf"])
     return edge.SearchParams(**given)
+
+
+def _idf(data: Json) -> EdgeValue:
+    """Which points count for how rare a word is: all, or those of a filter."""
+    if data == "global":
+        return None
+    known_keys(data, ("corpus",), "params.idf")
+    return edge.IdfParams(filter_of(data.get("corpus"), "params.idf.corpus"))
 
 
 def _threshold(data: dict[str, Any]) -> float | None:
@@ -117,9 +124,7 @@ def _prefetches(data: Json, sources: Sources, depth: int = 0) -> list[Any] | Non
         raise BadRequestError(f"prefetch: may nest at most {_MAX_PREFETCH_DEPTH} levels deep")
     out = []
     for item in data if isinstance(data, list) else [data]:
-        if isinstance(item, dict) and item.get("lookup_from") is not None:
-            raise UnsupportedError("lookup_from")
-        known_keys(item, (*_PREFETCH, "lookup_from"), "prefetch")
+        known_keys(item, _PREFETCH, "prefetch")
         inner = Sources(sources.lookup)
         using = _using(item)
         scoring = scoring_of(item.get("query"), using, inner, _limit(item))
@@ -157,11 +162,8 @@ def query(data: Json, sources: Sources, more: tuple[str, ...] = ()) -> Json:
 
     Raises:
         BadRequestError: a wrong or unknown field.
-        UnsupportedError: a lookup in another collection.
     """
     known_keys(data, (*_QUERY, *more), "body")
-    if data.get("lookup_from") is not None:
-        raise UnsupportedError("lookup_from")
     limit = _limit(data)
     scoring = scoring_of(data.get("query"), _using(data), sources, limit)
     return edge.QueryRequest(
@@ -175,20 +177,6 @@ def query(data: Json, sources: Sources, more: tuple[str, ...] = ()) -> Json:
         score_threshold=_threshold(data),
         params=search_params(data.get("params")),
     )
-
-
-def search(data: Json) -> dict[str, Any]:
-    """A legacy ``/points/search`` body in the form of ``/points/query``."""
-    known_keys(data, (*_COMMON, "vector"), "body")
-    out = {name: value for name, value in data.items() if name != "vector"}
-    vector = data.get("vector")
-    if isinstance(vector, dict):
-        known_keys(vector, ("name", "vector"), "vector")
-        out["using"] = vector.get("name")
-        vector = vector.get("vector")
-    if not isinstance(vector, (list, dict)):
-        fail("vector", "a vector", vector)
-    return {**out, "query": vector}
 
 
 @dataclass(frozen=True)
@@ -209,8 +197,6 @@ class Grouping:
 def grouping(data: Json) -> tuple[Grouping, dict[str, Any]]:
     """The grouping of a ``/points/query/groups`` body, and the query without it."""
     known_keys(data, (*_QUERY, *_GROUP), "body")
-    if data.get("with_lookup") is not None:
-        raise UnsupportedError("with_lookup")
     if data.get("offset") is not None:
         raise BadRequestError("offset: groups have none")
     wanted = Grouping(

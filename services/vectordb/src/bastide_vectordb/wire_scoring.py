@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
 
 import qdrant_edge as edge
 
+from bastide_vectordb import wire_examples
 from bastide_vectordb.errors import BadRequestError, UnsupportedError
-from bastide_vectordb.json_types import Json
+from bastide_vectordb.json_types import EdgeValue, Json
+from bastide_vectordb.wire_bm25 import is_document
+from bastide_vectordb.wire_examples import VectorSource
+from bastide_vectordb.wire_formula import formula_of
 from bastide_vectordb.wire_values import count, fail, known_keys, number, string
 
 _RRF_K = 2  # Qdrant's default constant of reciprocal rank fusion
-
-
-class VectorSource(Protocol):
-    """Turns a vector or a point id into a vector."""
-
-    def vector(self, value: Json, using: str, where: str) -> Json:
-        """The vector that ``value`` gives or names."""
 
 
 def scoring_of(data: Json, using: str, source: VectorSource, limit: int) -> Json:
@@ -36,22 +32,14 @@ def scoring_of(data: Json, using: str, source: VectorSource, limit: int) -> Json
     """
     if data is None:
         return None
-    if not isinstance(data, dict) or data.keys() == {"indices", "values"}:
+    if not isinstance(data, dict) or data.keys() == {"indices", "values"} or is_document(data):
         return edge.Query.Nearest(source.vector(data, using, "query"), using or None)
-    if "nearest" in data:
-        return _nearest(data, using, source, limit)
-    if len(data) == 1:
-        ((kind, value),) = data.items()
-        if kind in _VECTOR_KINDS:
-            return _VECTOR_KINDS[kind](value, using, source)
-        if kind in _PLAIN_KINDS:
-            return _PLAIN_KINDS[kind](value)
-    if "formula" in data or "relevance_feedback" in data:
-        raise UnsupportedError(f"query.{next(iter(data))}")
-    if data.keys() & {"text", "image", "object", "model"}:
-        raise UnsupportedError("query: embedding of text by the database")
-    kinds = ", ".join(("nearest", *_VECTOR_KINDS, *_PLAIN_KINDS))
-    return fail("query", f"a vector, a point id or one of {kinds}", sorted(data))
+    for kind, read in _KINDS.items():
+        if kind in data:
+            return read(data, using, source, limit)
+    if data.keys() & {"image", "object", "model"}:
+        raise UnsupportedError("query: embedding by the database other than qdrant/bm25")
+    return fail("query", f"a vector, a point id or one of {', '.join(_KINDS)}", sorted(data))
 
 
 def _nearest(data: Json, using: str, source: VectorSource, limit: int) -> Json:
@@ -71,65 +59,6 @@ def _nearest(data: Json, using: str, source: VectorSource, limit: int) -> Json:
     )
 
 
-def _average(vectors: list[Any]) -> list[float]:
-    if any(not isinstance(v, list) or (v and isinstance(v[0], list)) for v in vectors):
-        raise UnsupportedError("recommend by average_vector over other than dense vectors")
-    if len({len(v) for v in vectors}) != 1:
-        raise BadRequestError("query.recommend: the examples' vectors differ in size")
-    return [sum(column) / len(vectors) for column in zip(*vectors, strict=True)]
-
-
-def _recommend(data: Json, using: str, source: VectorSource) -> Json:
-    known_keys(data, ("positive", "negative", "strategy"), "query.recommend")
-    sides = {
-        side: [source.vector(v, using, f"recommend.{side}") for v in data.get(side) or []]
-        for side in ("positive", "negative")
-    }
-    positive, negative = sides["positive"], sides["negative"]
-    strategy = data.get("strategy") or "average_vector"
-    if strategy == "average_vector":
-        if not positive:
-            raise BadRequestError("query.recommend: average_vector needs a positive example")
-        target = _average(positive)
-        if negative:
-            away = _average(negative)
-            target = [2 * p - n for p, n in zip(target, away, strict=True)]
-        return edge.Query.Nearest(target, using or None)
-    if not positive and not negative:
-        raise BadRequestError("query.recommend: give positive or negative examples")
-    examples = edge.RecommendQuery(positives=positive, negatives=negative)
-    if strategy == "best_score":
-        return edge.Query.RecommendBestScore(examples, using or None)
-    if strategy == "sum_scores":
-        return edge.Query.RecommendSumScores(examples, using or None)
-    return fail("query.recommend.strategy", "average_vector, best_score or sum_scores", strategy)
-
-
-def _pairs(data: Json, using: str, source: VectorSource) -> list[Any]:
-    out = []
-    for item in data if isinstance(data, list) else [data]:
-        known_keys(item, ("positive", "negative"), "context")
-        out.append(
-            edge.ContextPair(
-                positive=source.vector(item.get("positive"), using, "context.positive"),
-                negative=source.vector(item.get("negative"), using, "context.negative"),
-            )
-        )
-    return out
-
-
-def _discover(data: Json, using: str, source: VectorSource) -> Json:
-    known_keys(data, ("target", "context"), "query.discover")
-    target = source.vector(data.get("target"), using, "query.discover.target")
-    pairs = _pairs(data.get("context") or [], using, source)
-    return edge.Query.Discover(edge.DiscoverQuery(target=target, pairs=pairs), using or None)
-
-
-def _context(data: Json, using: str, source: VectorSource) -> Json:
-    pairs = _pairs(data, using, source)
-    return edge.Query.Context(edge.ContextQuery(pairs=pairs), using or None)
-
-
 def _fusion(data: Json) -> Json:
     if data == "rrf":
         return edge.Fusion.Rrf(k=_RRF_K)
@@ -141,9 +70,12 @@ def _fusion(data: Json) -> Json:
 def _rrf(data: Json) -> Json:
     known_keys(data, ("k", "weights"), "query.rrf")
     k = data.get("k")
-    return edge.Fusion.Rrf(
-        k=_RRF_K if k is None else count(k, "query.rrf.k"), weights=data.get("weights")
-    )
+    weights = data.get("weights")
+    if weights is not None:
+        if not isinstance(weights, list):
+            fail("query.rrf.weights", "a list of numbers", weights)
+        weights = [number(weight, "query.rrf.weights") for weight in weights]
+    return edge.Fusion.Rrf(k=_RRF_K if k is None else count(k, "query.rrf.k"), weights=weights)
 
 
 def order_by(data: Json, where: str = "order_by") -> Json:
@@ -161,20 +93,57 @@ def order_by(data: Json, where: str = "order_by") -> Json:
     return edge.OrderBy(key=key, direction=ways[way], start_from=data.get("start_from"))
 
 
+def _text(data: Json, using: str, _source: VectorSource, _limit: int) -> EdgeValue:
+    """BM25 over a payload field's text index; ``using`` names the field."""
+    asked = known_keys(data, ("text",), "query")["text"]
+    if not using:
+        raise BadRequestError("using: a text query needs the name of the payload field")
+    if isinstance(asked, str):
+        return edge.TextQuery(using, asked)
+    known_keys(asked, ("query", "scoring"), "query.text")
+    text = string(asked.get("query"), "query.text.query")
+    scoring = asked.get("scoring")
+    if scoring is None:
+        return edge.TextQuery(using, text)
+    known_keys(scoring, ("bm25",), "query.text.scoring")
+    given = known_keys(scoring.get("bm25"), ("k", "b"), "query.text.scoring.bm25")
+    params = {
+        k: number(v, f"query.text.scoring.bm25.{k}") for k, v in given.items() if v is not None
+    }
+    return edge.TextQuery(using, text, edge.Bm25Params(**params))
+
+
 def _sample(data: Json) -> Json:
     if data != "random":
         fail("query.sample", "random", data)
     return edge.Sample.Random
 
 
-_VECTOR_KINDS: dict[str, Callable[[Any, str, VectorSource], Any]] = {
-    "recommend": _recommend,
-    "discover": _discover,
-    "context": _context,
-}
-_PLAIN_KINDS: dict[str, Callable[[Any], Any]] = {
-    "order_by": order_by,
-    "fusion": _fusion,
-    "rrf": _rrf,
-    "sample": _sample,
+_Reader = Callable[[Json, str, VectorSource, int], EdgeValue]
+
+
+def _examples(name: str, read: Callable[[Json, str, VectorSource], EdgeValue]) -> _Reader:
+    """A kind of query that starts from vectors or points."""
+    return lambda data, using, source, _: read(
+        known_keys(data, (name,), "query")[name], using, source
+    )
+
+
+def _plain(name: str, read: Callable[[Json], EdgeValue]) -> _Reader:
+    """A kind of query that knows no vectors."""
+    return lambda data, *_: read(known_keys(data, (name,), "query")[name])
+
+
+_KINDS: dict[str, _Reader] = {
+    "nearest": _nearest,
+    "recommend": _examples("recommend", wire_examples.recommend),
+    "discover": _examples("discover", wire_examples.discover),
+    "context": _examples("context", wire_examples.context),
+    "relevance_feedback": _examples("relevance_feedback", wire_examples.feedback),
+    "order_by": _plain("order_by", order_by),
+    "fusion": _plain("fusion", _fusion),
+    "rrf": _plain("rrf", _rrf),
+    "sample": _plain("sample", _sample),
+    "formula": lambda data, *_: formula_of(data),
+    "text": _text,
 }

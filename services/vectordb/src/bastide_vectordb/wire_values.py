@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, NoReturn
 from uuid import UUID
 
@@ -12,7 +12,8 @@ import qdrant_edge as edge
 from bastide_vectordb.errors import BadRequestError, UnsupportedError
 from bastide_vectordb.json_types import Json
 
-_INFERENCE_KEYS = frozenset({"text", "model", "image", "object", "options"})
+# Edge writes deeper payloads than it reads: one of 124 levels, and its log cannot be replayed.
+MAX_PAYLOAD_DEPTH = 100
 
 
 def fail(where: str, expected: str, got: object) -> NoReturn:
@@ -112,39 +113,32 @@ def boolean(value: Json, where: str) -> bool:
     return value
 
 
-def one_vector(value: Json, where: str) -> Json:
-    """One dense, multi or sparse vector for Edge.
+def _too_deep(value: Json, left: int) -> bool:
+    if left <= 0:
+        return True
+    items = value.values() if isinstance(value, dict) else value
+    return any(_too_deep(item, left - 1) for item in items if isinstance(item, (dict, list)))
+
+
+def payload(value: Json, where: str = "payload", key: Json = None) -> dict[str, Any] | None:
+    """A payload object, or nothing.
+
+    Args:
+        value: The object.
+        where: Where it stands, for errors.
+        key: The field below which it is put.
 
     Raises:
-        BadRequestError: not a vector.
-        UnsupportedError: text to embed: the service runs no embedding model.
+        BadRequestError: not an object, or so deep that Edge could not read it again.
     """
-    if isinstance(value, list):
-        return value
-    if isinstance(value, dict):
-        if value.keys() == {"indices", "values"}:
-            return edge.SparseVector(indices=value["indices"], values=value["values"])
-        if value.keys() & _INFERENCE_KEYS:
-            raise UnsupportedError(f"{where}: embedding of text by the database")
-    fail(where, "a vector", value)
-
-
-def vectors(value: Json, where: str = "vector") -> Json:
-    """The vector, or the named vectors, of one point."""
-    if isinstance(value, list):
-        return value
-    if isinstance(value, dict):
-        if value.keys() & _INFERENCE_KEYS and "model" in value:
-            raise UnsupportedError(f"{where}: embedding of text by the database")
-        return {name: one_vector(item, f"{where}.{name}") for name, item in value.items()}
-    fail(where, "a vector or an object of named vectors", value)
-
-
-def payload(value: Json, where: str = "payload") -> dict[str, Any] | None:
-    """A payload object, or nothing."""
-    if value is None or isinstance(value, dict):
-        return value
-    fail(where, "an object", value)
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        fail(where, "an object", value)
+    steps = 0 if key is None else 1 + key.count(".") + key.count("[")
+    if _too_deep(value, MAX_PAYLOAD_DEPTH - steps):
+        raise BadRequestError(f"{where}: more than {MAX_PAYLOAD_DEPTH} levels deep")
+    return value
 
 
 def with_payload(value: Json, *, default: bool) -> Json:
@@ -168,38 +162,3 @@ def with_vector(value: Json) -> Json:
     if isinstance(value, (bool, list)):
         return value
     fail("with_vector", "true, false or a list of vector names", value)
-
-
-def vector_to_json(vector: Json) -> Json:
-    """A vector that Edge returned, as JSON values."""
-    if isinstance(vector, list):
-        return vector
-    if isinstance(vector, edge.SparseVector):
-        return {"indices": vector.indices, "values": vector.values}
-    if isinstance(vector, Mapping):
-        return {name: vector_to_json(item) for name, item in vector.items()}
-    return vector
-
-
-def record_to_json(record: Json) -> dict[str, Any]:
-    """A retrieved point as Qdrant words it."""
-    out: dict[str, Any] = {"id": record.id, "payload": record.payload}
-    vector = record.vector
-    if vector is not None:
-        out["vector"] = vector_to_json(vector)
-    if record.order_value is not None:
-        out["order_value"] = record.order_value
-    return out
-
-
-def scored_to_json(point: Json, *, vectors: bool) -> dict[str, Any]:
-    """A search hit as Qdrant words it; Edge adds vectors nobody asked for to some queries."""
-    out: dict[str, Any] = {"id": point.id, "version": point.version, "score": point.score}
-    payload_ = point.payload
-    if payload_ is not None:
-        out["payload"] = payload_
-    if vectors and (vector := point.vector) is not None:
-        out["vector"] = vector_to_json(vector)
-    if point.order_value is not None:
-        out["order_value"] = point.order_value
-    return out

@@ -17,10 +17,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from bastide_vectordb import frames
 from bastide_vectordb.engine import Engine
 from bastide_vectordb.errors import from_engine
 from bastide_vectordb.shard_files import create_shard
+from bastide_vectordb.vector_names import of_shard
 
 _TICK_MILLISECONDS = 1000
 _RECEIVE_BYTES = 1 << 20
@@ -39,6 +42,8 @@ class Worker:
         try:
             if operation in ("create", "open"):
                 return 200, self._open(operation, meta)
+            if operation == "vector_names":
+                return 200, orjson.dumps(sorted(of_shard(Path(str(meta["path"])))))
             if self._engine is None:
                 return 500, b"Service internal error: the shard is not open"
             if operation != "close":
