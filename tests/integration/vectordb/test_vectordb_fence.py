@@ -109,7 +109,7 @@ def test_every_write_is_refused_and_every_read_goes_on(fenceable: Any) -> None:
     writing = [route for route in ROUTES if route.writes]
     assert len(writing) == 22
     for route in writing:
-        path = route.path.format(collection="c", snapshot="s", field="f")
+        path = route.path.format(collection="c", snapshot="s", field="f", vector="v")
         for headers in ({}, {"x-bastide-pass": ""}, {"x-bastide-pass": "wrong"}):
             answer = http.request(route.method, path, json={}, headers=headers)
             assert (answer.status_code, answer.headers["retry-after"]) == (503, "5"), route
