@@ -6,10 +6,12 @@ import contextlib
 import http.client
 import json
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpx
 import pytest
@@ -76,8 +78,12 @@ def strict() -> Iterator[Stand]:
         yield stand
 
 
-SNAPSHOTS = ("/vectordb/snapshots", "/vectordb/collections/x/snapshots/a.snapshot",
-             "/vectordb/collections/x/shards/0/snapshots")  # fmt: skip
+SNAPSHOTS = (
+    "/vectordb/snapshots",
+    "/vectordb/collections/x/%73napshots/a",
+    "/vectordb/collections/x/snapshots/a.snapshot",
+    "/vectordb/collections/x/shards/0/snapshots",
+)
 ALLOWED = {  # route → roles
     ("GET", MODELS): {"admin", "user", "reader"},
     ("POST", CHAT): {"admin", "user"},
@@ -85,7 +91,7 @@ ALLOWED = {  # route → roles
     ("POST", "/v1/responses"): {"admin", "user"},
     ("POST", EMBED): {"admin", "user"},
     ("GET", COLLECTIONS): {"admin", "user", "reader"},
-    ("GET", "/vectordb/collections/snapshots"): {"admin", "user", "reader"},
+    ("GET", "/vectordb/collections/snapshots_of_x/points/1"): {"admin", "user", "reader"},
     **{("GET", path): {"admin"} for path in SNAPSHOTS},
 }
 
@@ -105,6 +111,27 @@ def test_every_role_may_do_what_it_may(strict: Stand, role: Role, method: str, p
 def test_monitoring_is_for_admins_and_monitors(strict: Stand, role: Role) -> None:
     status = Client(strict, str(role)).ask("GET", "/monitoring/").status
     assert (status == 403) == (role in {Role.USER, Role.READER})
+
+
+@pytest.mark.parametrize(
+    "path", ["/vectordb/metrics", "/vectordb/%6detrics", "/vectordb/telemetry"]
+)
+def test_what_is_closed_is_closed_however_it_is_written(strict: Stand, path: str) -> None:
+    assert Client(strict, "admin").ask("GET", path).status == 404
+
+
+def test_a_check_of_the_configuration_writes_nothing(strict: Stand, tmp_path: Path) -> None:
+    program = haproxy()
+    assert program
+    for name in ("gateway-keys.map", "vectordb-keys.map"):
+        (tmp_path / name).write_text("x y\n")
+    before = sorted(tmp_path.iterdir())
+    env = {"CREDENTIALS_DIRECTORY": str(tmp_path), "RUNTIME_DIRECTORY": str(tmp_path),
+           "BASTIDE_TOKENS_LUA": str(strict.folder / "gateway-tokens.lua")}  # fmt: skip
+    argv = [program, "-c", "-f", str(strict.folder / "haproxy.cfg")]
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_a_browser_gives_the_key_as_a_password(strict: Stand) -> None:
