@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from bastide.layout import HOST_LIVE_SECRETS, HOST_SECRET_FILES, HOST_STATE
+from bastide.plan.firewall import FIREWALL_FILE, REFUSALS, firewall_words
 from bastide.plan.floating import UNIT as KEEPALIVED_UNIT
 from bastide.plan.inputs import PlanInputs
 from bastide.plan.needs import HostNeeds
@@ -19,6 +20,7 @@ from bastide.schema.artifact import ArtifactKind, Component
 from bastide.schema.facts import HostFacts
 from bastide.schema.plan import (
     DataStep,
+    FirewallChange,
     HostPlan,
     ModelChange,
     PackageChange,
@@ -80,6 +82,15 @@ def _wanted_ports(needs: HostNeeds, site: Site) -> Iterator[tuple[int, str, str]
                 yield METRICS_PORT, LOOPBACK, unit
             if group is Group.GATEWAY and KEEPALIVED_UNIT in needs.units:
                 yield numbers[group], str(site.network.gateway_address), unit
+
+
+def firewall(needs: HostNeeds, facts: HostFacts, site: Site) -> tuple[FirewallChange, ...]:
+    """Return the rules of the packet filter that come and go."""
+    wanted = firewall_words(site, needs.host) if FIREWALL_FILE in needs.tree.files else ()
+    held = (*facts.firewall.rules, *REFUSALS) if facts.firewall and facts.firewall.rules else ()
+    added = [FirewallChange(rule=each, action="add") for each in wanted if each not in held]
+    removed = [FirewallChange(rule=each, action="remove") for each in held if each not in wanted]
+    return (*added, *removed)
 
 
 def models(needs: HostNeeds, facts: HostFacts) -> tuple[ModelChange, ...]:

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 
 from bastide.errors import ConfigError
 from bastide.layout import HOST_ARTIFACTS, blob_path, host_model
+from bastide.plan.firewall import FIREWALL_PACKAGE, FIREWALL_UNIT
 from bastide.plan.floating import floats
 from bastide.plan.inputs import TreeDigest
 from bastide.schema.artifact import Artifact, ArtifactKind, Component, Manifest
@@ -31,6 +32,7 @@ FILE_HEADS: Mapping[Group | Component, tuple[str, ...]] = {
     Group.GATEWAY: ("gateway", "haproxy"),
     Component.KEEPALIVED: ("keepalived", "floating"),
 }
+FILTER_HEADS = ("nftables", "firewall")
 PYTHON_GROUPS = (Group.LLM, Group.EMBEDDINGS, Group.VECTORDB)
 
 
@@ -80,6 +82,8 @@ class HostNeeds:
         if path in DESCRIPTIONS:
             return frozenset()
         stem = PurePosixPath(path).name.removeprefix("bastide-")
+        if stem.startswith(FILTER_HEADS):
+            return frozenset({FIREWALL_UNIT}) & frozenset(self.units)
         groups = {group for group, heads in FILE_HEADS.items() if stem.startswith(heads)}
         return frozenset(
             f"bastide-{group}.service" for group in groups or set(FILE_HEADS)
@@ -87,6 +91,8 @@ class HostNeeds:
 
     def affected_by(self, artifact: Artifact) -> frozenset[str]:
         """Return the units that must restart when ``artifact`` changes."""
+        if artifact.name == FIREWALL_PACKAGE and artifact.kind is ArtifactKind.OS_PACKAGE:
+            return frozenset({FIREWALL_UNIT}) & frozenset(self.units)
         groups = {str(component) for component in artifact.components}
         if artifact.kind is ArtifactKind.WHEEL and artifact.name != INSTALLER:
             groups |= set(PYTHON_GROUPS)  # one environment for all

@@ -97,6 +97,7 @@ def plan_host(needs: HostNeeds, inputs: PlanInputs) -> HostPlan:
         *misplaced(needs, facts, inputs.agent),
         *(f"unit {unit} runs with older files or programs" for unit in facts.outdated),
         *(f"user {user.name} is missing" for user in moves.users if facts.users),
+        *_filter_drift(facts),
     )
     plan = HostPlan(
         host=needs.host,
@@ -114,6 +115,7 @@ def plan_host(needs: HostNeeds, inputs: PlanInputs) -> HostPlan:
         disk_needed=changes.disk(needs, facts) if moves.built else {},
         users=moves.users,
         ports=contract.ports(needs, facts, inputs.site, moves.units),
+        firewall=contract.firewall(needs, facts, inputs.site),
         models=() if keep else contract.models(needs, facts),
         secrets=secrets,
         paths=path_changes(needs, inputs, moves),
@@ -121,6 +123,13 @@ def plan_host(needs: HostNeeds, inputs: PlanInputs) -> HostPlan:
         collected=moves.collected,
     )
     return contract.with_data(plan, switching.data_steps(inputs, facts, moves.units, moves.number))
+
+
+def _filter_drift(facts: HostFacts) -> tuple[str, ...]:
+    if facts.firewall is None or facts.firewall.state == "live":
+        return ()
+    what = "are missing" if facts.firewall.state == "missing" else "were changed by hand"
+    return (f"rules of the packet filter {what}",)
 
 
 def _unproved(facts: HostFacts) -> tuple[str, ...]:
@@ -147,6 +156,7 @@ def facts_digest(inputs: PlanInputs) -> str:
             "tree": needs.tree.sha256 in facts.artifacts,
             "units": facts.units,
             "outdated": facts.outdated,
+            "firewall": facts.firewall and facts.firewall.model_dump(mode="json"),
         }
     text = json.dumps(decisive, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

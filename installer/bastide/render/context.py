@@ -9,10 +9,14 @@ Names in templates (all values are plain JSON types):
 ``models``    by use (``llm``, ``embeddings``): ``name``, ``sha256``, ``size``, ``filename``,
               ``path`` (on the host), ``link`` (below the generation's folder), ``card``
 ``services``  by group (``llm``, ``embeddings``, ``vectordb``, ``gateway``): ``port``, ``bind``
-              (where this host listens; none if it is not in the group) and ``backends``:
-              ``name``, ``address``, ``port`` of each host of the group, as the gateway reaches it
+              (where this host listens; none if it is not in the group), ``allow`` (networks that
+              its unit may exchange packets with, beside loopback) and ``backends``: ``name``,
+              ``address``, ``port`` of each host of the group, as the gateway reaches it
 ``floating``  ``address`` and ``router`` (VRRP's number) of the address that the gateways share;
               none if there is none, or if this host is no gateway
+``features``  what the site has only if release and site.yaml agree (``features.py``), sorted
+``firewall``  ``lines`` of this host's packet filter (``direction``, ``match``, ``words``), ``ssh``:
+              networks from which it may be logged in to, ``peers``: matches of the site's machines
 ``peers``     addresses of all hosts of the site, for allow lists
 ``paths``     ``current``, ``state``, ``models``, ``etc``, ``secrets`` on the host
 """
@@ -20,14 +24,18 @@ Names in templates (all values are plain JSON types):
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from pydantic import BaseModel
 
 from bastide import layout
 from bastide.errors import ConfigError
+from bastide.plan.firewall import firewall_lines, firewall_peers, ssh_networks
 from bastide.plan.floating import floats
+from bastide.plan.flows import shown, unit_networks
 from bastide.plan.ports import bind_address, service_ports
+from bastide.render.features import features
 from bastide.schema.artifact import Artifact, ArtifactKind, Manifest
 from bastide.schema.site import Group, Site
 
@@ -80,8 +88,18 @@ def _service(site: Site, group: Group, host: str) -> dict[str, Any]:
         {"name": name, "address": bind_address(site, group, name), "port": port}
         for name in site.hosts_in(group)
     ]
-    bind = bind_address(site, group, host) if group in site.hosts[host].groups else None
-    return {"port": port, "bind": bind, "backends": backends}
+    here = group in site.hosts[host].groups
+    bind = bind_address(site, group, host) if here else None
+    allow = [shown(each) for each in unit_networks(site, group, host)] if here else []
+    return {"port": port, "bind": bind, "backends": backends, "allow": allow}
+
+
+def _firewall(site: Site, host: str) -> dict[str, Any]:
+    return {
+        "lines": [asdict(line) for line in firewall_lines(site, host)],
+        "ssh": [str(each) for each in ssh_networks(site, host)],
+        "peers": list(firewall_peers(site)),
+    }
 
 
 def _floating(site: Site, manifest: Manifest, host: str) -> dict[str, Any] | None:
@@ -110,6 +128,8 @@ def host_context(
         },
         "services": {str(group): _service(site, group, host) for group in Group},
         "floating": _floating(site, manifest, host),
+        "features": sorted(features(site, manifest)),
+        "firewall": _firewall(site, host),
         "peers": [str(each.address) for each in site.hosts.values()],
         "paths": {
             "current": str(layout.HOST_CURRENT),

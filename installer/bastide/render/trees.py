@@ -44,6 +44,7 @@ class TreeEntry(Value):
     when: Literal["", "floating"] = Field(
         default="", description="floating: only on hosts that share a floating address."
     )
+    feature: str = Field(default="", description="Only if the site has it: see features.py.")
     mode: str = Field(default="0644", pattern=r"^0[0-7]{3}$", description="Octal, in quotes.")
 
 
@@ -194,6 +195,7 @@ def render_trees(
         context = host_context(site, release, manifest, cards, name)
         wanted = [e for e in entries if not e.groups or set(e.groups) & set(host.groups)]
         wanted = [e for e in wanted if not e.when or context[e.when]]
+        wanted = [e for e in wanted if not e.feature or e.feature in context["features"]]
         files = {
             entry.path: TreeFile(folder.render(entry.template, context), int(entry.mode, 8))
             for entry in sorted(wanted, key=lambda entry: entry.path)

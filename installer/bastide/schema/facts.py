@@ -59,6 +59,15 @@ class DataSnapshot(Value):
     points: dict[str, int] = Field(description="Points by collection.")
 
 
+class FirewallFacts(Value):
+    """The host's packet filter, as the live generation has it."""
+
+    state: Literal["live", "missing", "changed"] = Field(
+        description="Whether the kernel has the generation's rules: all, none, or others."
+    )
+    rules: tuple[str, ...] = Field(default=(), description="Rules in force, for people.")
+
+
 class HostFacts(Value):
     """One host, as it is now. The host agent prints this as JSON (``bastide_host.py facts``)."""
 
@@ -117,6 +126,9 @@ class HostFacts(Value):
         default=(), description="Snapshots of the vector DB's data, oldest first."
     )
     data_bytes: Size = Field(default=0, description="Size of the vector DB's data on disk.")
+    firewall: FirewallFacts | None = Field(
+        default=None, description="Its packet filter; None if the generation has none."
+    )
     condition: HostCondition | None = Field(
         default=None, description="Its condition, if preflight asked; no plan depends on it."
     )

@@ -245,4 +245,6 @@ def test_no_service_is_started_by_a_script_of_one_generation() -> None:
         for line in unit.read_text().splitlines()
         if line.startswith("ExecStart=")
     }
-    assert started == {"/venv/bin/python", "/usr/sbin/haproxy", "/usr/bin/python3"}
+    assert started == {
+        "/venv/bin/python", "/usr/sbin/haproxy", "/usr/bin/python3", "/usr/sbin/nft",
+    }  # fmt: skip

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from bastide_host.data import data_bytes, list_snapshots
+from bastide_host.firewall import firewall_facts
 from bastide_host.host import AgentError, JsonObject, Paths, read_json, run, sha256_of, text_of
 from bastide_host.places import places, secret_fingerprints
 
@@ -221,6 +222,7 @@ def facts(paths: Paths, given: JsonObject | None = None) -> JsonObject:
         "unix_time": int(time.time()),
         "transition": _open_transition(paths),
         "good": (read_json(paths.good) or {}).get("good", []),
+        "firewall": firewall_facts(paths),
     }
 
 

@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from bastide_host import firewall
 from bastide_host.audit import audit
 from bastide_host.backup import backup_begin, backup_end, backup_send
 from bastide_host.condition import condition
@@ -29,7 +30,7 @@ from bastide_host.retire import retire
 from bastide_host.rotation import rotate_in, rotate_out
 from bastide_host.settled import settled
 from bastide_host.stage import stage
-from bastide_host.switch import units_to_restart
+from bastide_host.switch import fingerprint, units_to_restart
 from bastide_host.transition import begin, promote, revert, revert_begin, revert_end, switch
 from bastide_host.units import describe, health, restart
 from bastide_host.validate import validate
@@ -83,6 +84,7 @@ _READ_ONLY: dict[str, Command] = {
     "data": lambda paths, options: data(paths, options.snapshot),
     "describe": lambda paths, _options: describe(paths),
     "evaluate": lambda paths, _options: evaluate(paths, _given()),
+    "firewall": lambda paths, _options: firewall.describe(paths),
     "inventory": lambda paths, _options: inventory(paths),
     "health": lambda paths, options: health(paths, options.units, options.seconds),
 }
@@ -135,6 +137,10 @@ _CHANGING: dict[str, Command] = {
     "revert-end": lambda paths, _options: revert_end(paths),
     "retire": lambda paths, options: retire(paths, options.seconds),
     "restart": lambda paths, options: restart(paths, options.units),
+    "firewall-load": lambda paths, _options: firewall.load(paths),
+    "firewall-keep": lambda paths, _options: firewall.keep(
+        paths, f"{fingerprint(paths, firewall.UNIT)}\n".encode()
+    ),
 }
 
 _UNLOCKED = {**_READ_ONLY, **_TRAFFIC, **_BESIDE}

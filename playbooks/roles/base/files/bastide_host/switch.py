@@ -10,6 +10,7 @@ import urllib.parse
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from bastide_host import firewall
 from bastide_host.depot import is_intact
 from bastide_host.facts import unit_states
 from bastide_host.host import (
@@ -108,6 +109,7 @@ def units_to_restart(
         for unit in sorted(units)
         if states.get(unit) != "active"
         or text_of(paths.started / unit).strip() != fingerprint(paths, unit, generation)
+        or (unit == firewall.UNIT and firewall.state(paths, generation) != "live")
     ]
 
 

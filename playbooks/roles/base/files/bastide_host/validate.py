@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path, PurePosixPath
 
+from bastide_host.firewall import check_firewall
 from bastide_host.host import AgentError, JsonObject, Paths, read_json, run, tail
 
 
@@ -20,6 +21,7 @@ def validate(paths: Paths, description: JsonObject) -> JsonObject:
         ("haproxy.cfg", _check_gateway),
         ("vectordb.yaml", _check_vectordb),
         ("*.json", _check_model),
+        ("nftables.nft", lambda _paths, target, _config: check_firewall(target)),
     )
     for name, check in checks:
         for config in sorted((target / "etc").glob(name)):
