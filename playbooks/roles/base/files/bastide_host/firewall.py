@@ -39,7 +39,7 @@ _EMPTY = "table inet bastide\ndelete table inet bastide\n"
 def rules(generation: Path) -> list[str]:
     """Return the rules of a generation for people, as its file has them behind ``#``."""
     text = text_of(generation / FILE)
-    return re.findall(r"^\s+\S.* accept # (.+)$", text, re.MULTILINE)
+    return re.findall(r"^\s+[^#\s].* accept # (.+)$", text, re.MULTILINE)
 
 
 def live_table(paths: Paths) -> str:

@@ -1,0 +1,116 @@
+"""The host agent's packet filter: what it reads of rules and logins, and whom it shuts out."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from bastide_host import firewall
+from bastide_host.host import AgentError, Paths
+
+RULES = """
+table inet bastide {
+    chain incoming {
+        iif lo accept # in: the host with itself
+        ip saddr { 10.0.0.1 } tcp dport 22 accept # in tcp 22 from 10.0.0.1: SSH
+        ip saddr { 10.0.0.1 } tcp sport 8740 tcp flags & (syn | ack) != syn accept
+        # no rule: accept # this
+    }
+}
+"""
+
+
+@pytest.fixture
+def generation(tmp_path: Path) -> Path:
+    folder = tmp_path / "opt/bastide/generations/1"
+    (folder / "etc").mkdir(parents=True)
+    (folder / firewall.FILE).write_text(RULES)
+    allowed = {"ssh": ["10.0.0.1/32", "fd00::/64"], "port": 22}
+    (folder / "etc/host.json").write_text(json.dumps({"firewall": allowed}))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def nft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put a program in nft's place that takes every file."""
+    program = tmp_path / "nft"
+    program.write_text("#!/bin/sh\nexit 0\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(firewall, "_NFT", str(program))
+    return program
+
+
+def test_rules_are_the_words_behind_what_passes(generation: Path) -> None:
+    assert firewall.rules(generation) == [
+        "in: the host with itself",
+        "in tcp 22 from 10.0.0.1: SSH",
+    ]
+
+
+def test_a_generation_without_rules_is_off(tmp_path: Path) -> None:
+    assert firewall.state(Paths(tmp_path)) == "off"
+    assert firewall.firewall_facts(Paths(tmp_path)) is None
+
+
+def test_rules_that_the_kernel_does_not_have_are_missing(tmp_path: Path, generation: Path) -> None:
+    (tmp_path / "opt/bastide/current").symlink_to(f"generations/{generation.name}")
+    assert firewall.firewall_facts(Paths(tmp_path)) == {"state": "missing", "rules": []}
+
+
+@pytest.mark.parametrize("client", ["10.0.0.1", "fd00::5", "fd00::5%eth0"])
+def test_a_login_that_the_rules_name_may_load_them(generation: Path, client: str) -> None:
+    firewall.check_firewall(generation, f"{client} 50000 10.0.0.11 22")
+
+
+@pytest.mark.parametrize(
+    "login",
+    ["10.0.0.2 50000 10.0.0.11 22", "10.0.0.1 50000 10.0.0.11 2222", "fe80::1 1 fe80::2 22"],
+)
+def test_whoever_would_shut_himself_out_is_refused(generation: Path, login: str) -> None:
+    with pytest.raises(AgentError, match="shut the control node out") as caught:
+        firewall.check_firewall(generation, login)
+    assert caught.value.code == "BAS-2100"
+    assert login.split(maxsplit=1)[0] in str(caught.value)
+
+
+def test_without_a_login_nobody_is_shut_out(generation: Path) -> None:
+    firewall.check_firewall(generation, "")
+
+
+def test_rules_that_nft_refuses_are_refused(generation: Path, nft: Path) -> None:
+    nft.write_text("#!/bin/sh\necho bad rule >&2; exit 1\n")
+    with pytest.raises(AgentError, match="bad rule"):
+        firewall.check_firewall(generation, "")
+
+
+def test_the_login_is_found_though_sudo_cleared_the_environment() -> None:
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from bastide_host import firewall; "
+        "print(firewall.connection())"
+    )
+    folder = str(Path(firewall.__file__).parents[1])
+    inner = ["env", "-i", sys.executable, "-c", script, folder]
+    outer = ["sh", "-c", '"$@"; true', "sh", *inner]
+    env = {**os.environ, "SSH_CONNECTION": "10.0.0.1 50000 10.0.0.11 22"}
+    done = subprocess.run(outer, check=True, capture_output=True, text=True, env=env)
+    assert done.stdout.strip() == "10.0.0.1 50000 10.0.0.11 22"
+
+
+def test_the_old_connection_proves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = Paths(tmp_path)
+    paths.run.mkdir(parents=True)
+    paths.started.mkdir(parents=True)
+    (paths.run / "firewall-login").write_text("10.0.0.1 50000 10.0.0.11 22")
+    monkeypatch.setattr(firewall, "connection", lambda: "10.0.0.1 50000 10.0.0.11 22")
+    with pytest.raises(AgentError) as caught:
+        firewall.keep(paths, b"mark\n")
+    assert caught.value.code == "BAS-2101"
+    assert not (paths.started / firewall.UNIT).exists()
+    monkeypatch.setattr(firewall, "connection", lambda: "10.0.0.1 50001 10.0.0.11 22")
+    firewall.keep(paths, b"mark\n")
+    assert (paths.started / firewall.UNIT).read_bytes() == b"mark\n"
+    assert not (paths.run / "firewall-login").exists()
