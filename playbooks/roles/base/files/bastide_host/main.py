@@ -11,9 +11,11 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bastide_host import firewall
+from bastide_host import firewall, watch
 from bastide_host.audit import audit
 from bastide_host.backup import backup_begin, backup_end, backup_send
+from bastide_host import firewall, watch
+from bastide_host.audit import audit
 from bastide_host.condition import condition
 from bastide_host.data import data
 from bastide_host.evaluate import evaluate
@@ -86,6 +88,11 @@ _READ_ONLY: dict[str, Command] = {
     "evaluate": lambda paths, _options: evaluate(paths, _given()),
     "firewall": lambda paths, _options: firewall.describe(paths),
     "inventory": lambda paths, _options: inventory(paths),
+    # They change nothing of the host's own: what they leave is in /run, and goes with them.
+    "watch-start": lambda paths, _options: watch.start(paths, _given()),
+    "watch-status": lambda paths, _options: watch.status(paths),
+    "watch-stop": lambda paths, _options: watch.stop(paths),
+    "watch-record": lambda paths, _options: watch.record(paths),
     "health": lambda paths, options: health(paths, options.units, options.seconds),
 }
 # They change only the running gateway, may wait for long, and can be repeated or undone at any
