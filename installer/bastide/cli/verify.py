@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from bastide.cli import isolation as proof
 from bastide.cli.context import load_context, site_option
 from bastide.cli.output import progress, reports, stdout
 from bastide.cli.recording import recorded
@@ -20,7 +21,13 @@ from bastide.verify.runner import VerificationResult, point_latest, run
 MARKS = {"passed": "[green]✓[/]", "failed": "[red]✗[/]", "skipped": "[dim]-[/]"}
 
 
-def _view(result: VerificationResult | Expectations) -> None:
+Result = VerificationResult | Expectations | proof.IsolationResult | proof.WatchBegun
+
+
+def _view(result: Result) -> None:
+    if isinstance(result, proof.IsolationResult | proof.WatchBegun):
+        proof.view(result)
+        return
     if isinstance(result, Expectations):
         click.echo(result.model_dump_json(indent=2))
         return
@@ -72,7 +79,9 @@ def _sum(report: VerificationReport) -> str:
     return f"Site {report.site}, {report.release}: {state}. {counts}, {report.seconds:.1f} s"
 
 
-def _about(result: VerificationResult | Expectations) -> dict[str, str]:
+def _about(result: Result) -> dict[str, str]:
+    if isinstance(result, proof.IsolationResult | proof.WatchBegun):
+        return proof.about(result)
     if isinstance(result, Expectations):
         return {"expectations": "printed"}
     counts = {kind: str(result.report.count(kind)) for kind in ("passed", "failed", "skipped")}
@@ -96,11 +105,21 @@ def _about(result: VerificationResult | Expectations) -> dict[str, str]:
     is_flag=True,
     help="Print what the site must be and end: the input for your own runs of the suite.",
 )
+@proof.isolation_options
 @reports(_view)
 @recorded("verify", _about)
-def command(
-    site_dir: Path, report_dir: Path | None, select: str, *, only_expectations: bool
-) -> VerificationResult | Expectations:
+def command(  # noqa: PLR0913 - click's options
+    site_dir: Path,
+    report_dir: Path | None,
+    select: str,
+    *,
+    only_expectations: bool,
+    isolation: bool,
+    start: bool,
+    stop: bool,
+    seconds: float,
+    around: tuple[str, ...],
+) -> Result:
     """Prove that the site works; write a report.
 
     Logs in to every host and looks (units, ports, model files, secrets' modes), then uses the
@@ -112,7 +131,18 @@ def command(
     reports/<time>/ of the site; reports/latest leads to the newest. Exit code 7 if a check fails.
 
     The suite is plain pytest and testinfra: to run it in your own way, see its README.md.
+
+    With --isolation, another proof: every host records which packets leave the site's networks,
+    which tried to, and which names were asked for, each with its process; a packet that is sent
+    on purpose shows that the recorders see. isolation.html and isolation.json, signed, go to
+    reports/isolation-<time>/; exit code 7 unless there is none. See docs/isolation.md.
     """
+    if not isolation and (start or stop or around):
+        raise click.UsageError("--start, --stop and a command are for --isolation")
+    if isolation:
+        if (start and stop) or (around and (start or stop)):
+            raise click.UsageError("--start, --stop and a command exclude one another")
+        return proof.watch(site_dir, proof.Watch(start, stop, seconds, around), report_dir)
     context = load_context(site_dir)
     expected = expectations(
         context.site,

@@ -234,3 +234,18 @@ def collapse(found: Iterable[IPNetwork]) -> tuple[IPNetwork, ...]:
 def _inner(site: Site, party: Party, host: str) -> bool:
     """Return whether the service that is asked listens on the host's loopback only."""
     return isinstance(party, Group) and bind_address(site, party, host) == LOOPBACK
+
+
+# Never routed: they stay on the cable. (Name lookups to them are seen all the same.)
+LINK = tuple(
+    ip_network(each)
+    for each in ("127.0.0.0/8", "224.0.0.0/24", "255.255.255.255", "::", "::1", "fe80::/10",
+                 "ff01::/16", "ff02::/16")
+)  # fmt: skip
+
+
+def watched_networks(site: Site, host: str) -> tuple[IPNetwork, ...]:
+    """Return where packets of ``host`` may go without being seen by the proof of isolation."""
+    rules = host_rules(site, host)
+    own = ip_network(site.hosts[host].address)
+    return collapse((own, *LINK, *(each for rule in rules for each in rule.networks)))

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from bastide_host import watch, watch_record
 from bastide_host.host import Paths
+from bastide_host.watch_packets import Sighting
 
 SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 NFT = os.environ.get("BASTIDE_TEST_NFT") or shutil.which("nft", path=f"{os.environ['PATH']}:{SBIN}")
@@ -198,7 +199,7 @@ def test_the_control_shows_that_both_eyes_see(
 ) -> None:
     recorder, eyes = watched
     argv = ["ip", "netns", "exec", SPACE, sys.executable]
-    monkeypatch.setattr(watch.sys, "executable", str(_wrapper(tmp_path, argv)))
+    monkeypatch.setattr(sys, "executable", str(_wrapper(tmp_path, argv)))
     monkeypatch.setattr(watch, "_device", lambda _paths: "out")
     paths = Paths(tmp_path / "root")
     place = paths.at(watch.PLACE)
@@ -227,7 +228,7 @@ def test_room_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, space:
     monkeypatch.setattr(watch_record.Log, "open", lambda _self: None)
     recorder = watch_record.Recorder(tmp_path, OWN)
     for number in range(5):
-        sighting = watch_record.Sighting("udp", "10.77.0.11", 5000, f"192.0.2.{number}", 9)
+        sighting = Sighting("udp", "10.77.0.11", 5000, f"192.0.2.{number}", 9)
         recorder._take(sighting, 0, "wire")
     recorder._write()
     record = json.loads((tmp_path / "record.json").read_text())

@@ -14,8 +14,6 @@ from pathlib import Path
 from bastide_host import firewall, watch
 from bastide_host.audit import audit
 from bastide_host.backup import backup_begin, backup_end, backup_send
-from bastide_host import firewall, watch
-from bastide_host.audit import audit
 from bastide_host.condition import condition
 from bastide_host.data import data
 from bastide_host.evaluate import evaluate

@@ -130,9 +130,14 @@ def stop(paths: Paths) -> JsonObject:
         )
     shown = control(paths)
     run(["systemctl", "stop", UNIT], timeout=60)
-    found = read_json(folder / "record.json")
+    found = read_json(folder / "record.json") or {}
+    found["controls"] = _controls(folder)
     shutil.rmtree(folder, ignore_errors=True)
     return {"changed": True, "control": shown, "record": found}
+
+
+def _controls(folder: Path) -> list[JsonObject]:
+    return list((read_json(folder / "controls.json") or {}).get("controls", []))
 
 
 def control(paths: Paths) -> JsonObject:
@@ -157,6 +162,8 @@ def control(paths: Paths) -> JsonObject:
         shown[eye] = bool(seen)
         if eye == "log":
             shown["lookup"] = any(each["lookup"] == LOOKUP for each in seen)
+    every = {"controls": [*_controls(folder), shown]}
+    write_atomic(folder / "controls.json", json.dumps(every).encode(), 0o600)
     return shown
 
 
