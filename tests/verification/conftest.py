@@ -50,7 +50,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 # From the hosts outward to what people see; files are named after the areas.
-ORDER = ("identity", "services", "network", "files", "models", "air_gap", "tls", "keys", "chat")
+ORDER = (
+    "identity",
+    "services",
+    "network",
+    "isolation",
+    "files",
+    "models",
+    "air_gap",
+    "tls",
+    "keys",
+    "chat",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

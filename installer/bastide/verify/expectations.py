@@ -6,10 +6,12 @@ from collections.abc import Mapping
 
 from bastide import layout
 from bastide.errors import ConfigError
+from bastide.plan.firewall import FIREWALL_UNIT
 from bastide.plan.floating import UNIT as KEEPALIVED_UNIT
 from bastide.plan.floating import floats
 from bastide.plan.ports import LOOPBACK, bind_address, service_ports
 from bastide.render.context import model_of
+from bastide.render.features import FIREWALL, features
 from bastide.schema.artifact import Artifact, Manifest
 from bastide.schema.expectations import (
     Expectations,
@@ -86,6 +88,8 @@ def _host(site: Site, manifest: Manifest, name: str) -> ExpectedHost:
         port = ports[Group.GATEWAY]
         listeners.append(ExpectedListener(service="gateway", port=port, address=floating))
         units.append(KEEPALIVED_UNIT)
+    if FIREWALL in features(site, manifest):
+        units.append(FIREWALL_UNIT)
     return ExpectedHost(
         address=str(host.address),
         groups=host.groups,

@@ -51,7 +51,8 @@ def test_one_host_keeps_its_services_on_loopback() -> None:
         "gateway": ("10.0.0.11", 8443),
         "metrics": ("127.0.0.1", 8404),
     }
-    assert {unit.name for unit in host.units} == {f"bastide-{group}.service" for group in Group}
+    services = {f"bastide-{group}.service" for group in Group}
+    assert {unit.name for unit in host.units} == {*services, "bastide-firewall.service"}
     assert all(unit.exposure_limit == 2.0 and not unit.reason for unit in host.units)
 
 
