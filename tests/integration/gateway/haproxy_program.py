@@ -1,7 +1,7 @@
-"""Finds a HAProxy to test with, or unpacks Debian's, with the libraries that it needs.
+"""Finds a HAProxy or nft to test with, or unpacks Debian's, with the libraries that it needs.
 
-In this order: ``$BASTIDE_TEST_HAPROXY``; what the system has; the packages in the builder's cache,
-which a bundle build left there; Debian's, by apt. Nothing is installed.
+In this order: ``$BASTIDE_TEST_HAPROXY`` (``…_NFT``); what the system has; the packages in the
+builder's cache, which a bundle build left there; Debian's, by apt. Nothing is installed.
 """
 
 from __future__ import annotations
@@ -17,33 +17,47 @@ from pathlib import Path
 
 from bastide.layout import blob_path, cache_directory
 
-PACKAGES = ("haproxy", "liblua5.3-0", "libopentracing-c-wrapper0", "libopentracing1")
+PACKAGES = {
+    "haproxy": ("haproxy", "liblua5.3-0", "libopentracing-c-wrapper0", "libopentracing1"),
+    "nft": ("nftables", "libnftables1", "libnftnl11", "libmnl0", "libjansson4", "libxtables12",
+            "libedit2", "libbsd0", "libmd0"),
+}  # fmt: skip
+
+
+def haproxy() -> str | None:
+    """Return the path of a HAProxy that runs here; None if none can be had."""
+    return debian_program("haproxy")
+
+
+def nft() -> str | None:
+    """Return the path of an nft that runs here, with every library; None if none can be had."""
+    return debian_program("nft")
 
 
 @functools.cache
-def haproxy() -> str | None:
-    """Return the path of a program that runs here; None if none can be had."""
-    given = os.environ.get("BASTIDE_TEST_HAPROXY") or shutil.which(
-        "haproxy", path="/usr/sbin:/usr/bin"
+def debian_program(name: str) -> str | None:
+    """Return the path of a program of ``PACKAGES``; None if none can be had."""
+    given = os.environ.get(f"BASTIDE_TEST_{name.upper()}") or shutil.which(
+        name, path="/usr/sbin:/usr/bin"
     )
-    return given or _unpacked()
+    return given or _unpacked(name)
 
 
-def _unpacked() -> str | None:
-    place = cache_directory() / "tools" / "haproxy-for-tests"
+def _unpacked(name: str) -> str | None:
+    place = cache_directory() / "tools" / f"{name}-for-tests"
     if not (shutil.which("dpkg-deb") and shutil.which("apt-get")):
         return None
     place.parent.mkdir(parents=True, exist_ok=True)
     with place.with_suffix(".lock").open("w") as lock:  # several test runs at once
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not _runs(place / "haproxy"):
+        if not _runs(place / name):
             shutil.rmtree(place, ignore_errors=True)
             with tempfile.TemporaryDirectory(dir=place.parent) as scratch:
-                debs = _cached() or _downloaded(Path(scratch))
+                debs = _cached(name) or _downloaded(name, Path(scratch))
                 if not debs:
                     return None
-                _unpack(debs, place)
-    return str(place / "haproxy") if _runs(place / "haproxy") else None
+                _unpack(name, debs, place)
+    return str(place / name) if _runs(place / name) else None
 
 
 def _runs(program: Path) -> bool:
@@ -52,21 +66,21 @@ def _runs(program: Path) -> bool:
     return subprocess.run([program, "-v"], capture_output=True, check=False).returncode == 0
 
 
-def _cached() -> list[Path]:
+def _cached(program: str) -> list[Path]:
     """Return the packages' files in the builder's cache; none unless it has all of them."""
-    blobs = cache_directory()
+    blobs, wanted = cache_directory(), PACKAGES[program]
     for manifest in sorted(blobs.glob("bundles/*/manifest.json")):
         artifacts = json.loads(manifest.read_text()).get("artifacts", [])
         named = {each["name"]: each.get("sha256", "") for each in artifacts}
-        found = [blobs / blob_path(named[name]) for name in PACKAGES if named.get(name)]
-        if len(found) == len(PACKAGES) and all(path.is_file() for path in found):
+        found = [blobs / blob_path(named[name]) for name in wanted if named.get(name)]
+        if len(found) == len(wanted) and all(path.is_file() for path in found):
             return found
     return []
 
 
-def _downloaded(folder: Path) -> list[Path]:
+def _downloaded(name: str, folder: Path) -> list[Path]:
     done = subprocess.run(
-        ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", *PACKAGES],
+        ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", *PACKAGES[name]],
         cwd=folder,
         capture_output=True,
         check=False,
@@ -74,13 +88,14 @@ def _downloaded(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.deb")) if done.returncode == 0 else []
 
 
-def _unpack(debs: list[Path], place: Path) -> None:
+def _unpack(name: str, debs: list[Path], place: Path) -> None:
     place.mkdir(parents=True)
     for deb in debs:
         subprocess.run(["dpkg-deb", "-x", deb, place / "root"], check=True)
     libraries = next((place / "root/usr/lib").glob("*-linux-gnu"))
-    program = place / "haproxy"
+    also = place / "root/lib" / libraries.name
+    program = place / name
     program.write_text(
-        f'#!/bin/sh\nLD_LIBRARY_PATH={libraries} exec {place}/root/usr/sbin/haproxy "$@"\n'
+        f'#!/bin/sh\nLD_LIBRARY_PATH={libraries}:{also} exec {place}/root/usr/sbin/{name} "$@"\n'
     )
     program.chmod(0o755)

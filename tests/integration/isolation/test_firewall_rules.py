@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import haproxy_program
 import pytest
 import rendered
 
-SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
-NFT = os.environ.get("BASTIDE_TEST_NFT") or shutil.which("nft", path=f"{os.environ['PATH']}:{SBIN}")
+NFT = haproxy_program.nft()
 HOST, GATEWAY, CONTROL, STRANGER = "10.77.0.11", "10.77.0.12", "10.77.0.1", "10.77.0.99"
 
 pytestmark = [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -12,13 +11,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import haproxy_program
 import pytest
 from bastide_host import watch, watch_record
 from bastide_host.host import Paths
 from bastide_host.watch_packets import Sighting
 
-SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
-NFT = os.environ.get("BASTIDE_TEST_NFT") or shutil.which("nft", path=f"{os.environ['PATH']}:{SBIN}")
+NFT = haproxy_program.nft()
 SPACE = f"bastide-w{os.getpid()}"
 AGENT = Path(watch.__file__).parents[1]
 OWN = ["10.77.0.0/24", "127.0.0.0/8", "::1/128", "fe80::/10", "ff02::/16"]
