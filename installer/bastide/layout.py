@@ -402,12 +402,14 @@ HOST_STATE = PurePosixPath("/var/lib/bastide")
 HOST_MODELS = HOST_STATE / "models"
 HOST_ARTIFACTS = HOST_STATE / "artifacts"
 HOST_EVIDENCE = HOST_STATE / "evidence"
+HOST_METRICS = HOST_STATE / "metrics"  # what the host tells of itself; the node exporter reads it
+HOST_NOTES = HOST_STATE / "notes"  # when what was done last, such as a backup; written by runs
 HOST_ETC = PurePosixPath("/etc/bastide")
 HOST_SECRETS = HOST_ETC / "secrets"
 HOST_SECRET_FILES = {  # name: file, groups that get it (none: every host)
     "ca_pem": (HOST_ETC / "ca.pem", ()),
     "api_key": (HOST_SECRETS / "api_key", ("vectordb",)),
-    "read_only_api_key": (HOST_SECRETS / "read_only_api_key", ("vectordb",)),
+    "read_only_api_key": (HOST_SECRETS / "read_only_api_key", ("vectordb", "monitoring")),
     "gateway_pem": (HOST_SECRETS / "gateway.pem", ("gateway",)),
     "gateway_keys_map": (HOST_SECRETS / "gateway-keys.map", ("gateway",)),
     "vectordb_keys_map": (HOST_SECRETS / "vectordb-keys.map", ("gateway",)),

@@ -21,6 +21,7 @@ from bastide.sources.scratch import scratch
 HOST_COMPONENTS = (
     Component.BASE, Component.LLM, Component.EMBEDDINGS, Component.VECTORDB, Component.GATEWAY,
     Component.KEEPALIVED,
+    Component.MONITORING, Component.EXPORTERS,
 )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from bastide.plan.floating import UNIT as KEEPALIVED_UNIT
 from bastide.plan.inputs import PlanInputs
 from bastide.plan.needs import HostNeeds
 from bastide.plan.places import EFFECTS
-from bastide.plan.ports import LOOPBACK, bind_address, service_ports
+from bastide.plan.services import endpoints, units_of
 from bastide.schema.artifact import ArtifactKind, Component
 from bastide.schema.facts import HostFacts
 from bastide.schema.plan import (
@@ -30,14 +30,9 @@ from bastide.schema.plan import (
     UnitChange,
     UserChange,
 )
-from bastide.schema.site import METRICS_PORT, Group, Site
+from bastide.schema.site import Group, Site
 
 REPLICATED = (Group.LLM, Group.EMBEDDINGS)  # the gateway asks another host meanwhile
-
-
-def unit_of(group: Group) -> str:
-    """Return the name of a group's unit."""
-    return f"bastide-{group}.service"
 
 
 def users(
@@ -49,7 +44,7 @@ def users(
         if package.before is None and package.name in EFFECTS:
             wanted += EFFECTS[package.name].users
     known = set(facts.users)
-    return tuple(UserChange(name=n, action="create") for n in sorted(wanted) if n not in known)
+    return tuple(UserChange(name=n, action="create") for n in sorted(set(wanted)) if n not in known)
 
 
 def ports(
@@ -73,15 +68,12 @@ def ports(
 
 
 def _wanted_ports(needs: HostNeeds, site: Site) -> Iterator[tuple[int, str, str]]:
-    numbers = service_ports(site)
-    for group in needs.groups:
-        unit = unit_of(group)
-        if unit in needs.units:
-            yield numbers[group], bind_address(site, group, needs.host), unit
-            if group is Group.GATEWAY:
-                yield METRICS_PORT, LOOPBACK, unit
-            if group is Group.GATEWAY and KEEPALIVED_UNIT in needs.units:
-                yield numbers[group], str(site.network.gateway_address), unit
+    for each in endpoints(site, needs.host):
+        if each.unit in needs.units:
+            yield each.port, each.address, each.unit
+    gateway = units_of(Group.GATEWAY)[0]
+    if KEEPALIVED_UNIT in needs.units and gateway in needs.units:
+        yield site.network.gateway_port, str(site.network.gateway_address), gateway
 
 
 def firewall(needs: HostNeeds, facts: HostFacts, site: Site) -> tuple[FirewallChange, ...]:
@@ -133,10 +125,11 @@ def readers(changed: Iterable[SecretChange]) -> frozenset[str]:
     """Return the units that must restart because a secret that they read changes."""
     paths = {secret.path for secret in changed}
     return frozenset(
-        unit_of(Group(group))
+        unit
         for name, (path, groups) in HOST_SECRET_FILES.items()
         if str(path) in paths and name not in HOST_LIVE_SECRETS
         for group in groups
+        for unit in units_of(Group(group))
     )
 
 
@@ -154,7 +147,7 @@ def interruption(
     restarting = {unit.name for unit in units if unit.action == "restart"}
     found = {}
     for group in Group:
-        if unit_of(group) in restarting:
+        if restarting & set(units_of(group)):
             others = set(inputs.site.hosts_in(group)) - {host}
             replicated = group in REPLICATED or (
                 group is Group.GATEWAY and inputs.site.network.gateway_address is not None

@@ -14,6 +14,7 @@ from typing import Literal
 
 from bastide.plan.ports import LOOPBACK, bind_address, service_ports
 from bastide.schema.isolation import IPNetwork
+from bastide.schema.monitoring import GATEWAY_METRICS_PORT, NODE_EXPORTER_PORT, destinations
 from bastide.schema.site import Group, Site
 
 SERVED = {  # what the gateway asks, and what for
@@ -132,6 +133,7 @@ def flows(site: Site) -> tuple[Flow, ...]:
             for group, why in SERVED.items()
         ),
         *_floating(site, gateway),
+        *_monitoring(site),
         *_extra(site),
     )  # fmt: skip
 
@@ -147,6 +149,19 @@ def _floating(site: Site, port: int) -> Iterator[Flow]:
     yield Flow(gateways, gateways, "vrrp", 0, "gateways agree on the floating address")
     yield Flow(gateways, here, "tcp", port, "gateways look whether the floating address answers")
     yield Flow(gateways, Group.GATEWAY, "tcp", port, "gateways look at the floating address")
+
+
+def _monitoring(site: Site) -> Iterator[Flow]:
+    if not site.is_monitored:
+        return
+    watch, ports = Group.MONITORING, service_ports(site)
+    yield Flow(watch, Side.HOSTS, "tcp", NODE_EXPORTER_PORT, "monitoring asks hosts")
+    yield Flow(watch, Group.GATEWAY, "tcp", GATEWAY_METRICS_PORT, "monitoring asks gateway")
+    for group in SERVED:
+        yield Flow(watch, group, "tcp", ports[group], f"monitoring asks {group}")
+    yield Flow(Group.GATEWAY, watch, "tcp", ports[watch], "gateway asks monitoring")
+    for address, port in destinations(site.monitoring):
+        yield Flow(watch, Networks((ip_network(address),)), "tcp", port, "alerts to people")
 
 
 def _extra(site: Site) -> Iterator[Flow]:

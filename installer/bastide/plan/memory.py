@@ -18,7 +18,11 @@ from bastide.sizing.memory import (
 )
 from bastide.sizing.subject import Subject, from_card
 
-SERVICE_BYTES = {Group.VECTORDB: 256 * MIB, Group.GATEWAY: 96 * MIB}
+SERVICE_BYTES = {
+    Group.VECTORDB: ("the vector DB", 256 * MIB),
+    Group.GATEWAY: ("the gateway", 96 * MIB),
+    Group.MONITORING: ("monitoring", 256 * MIB),
+}
 # Where a card does not know its architecture's numbers, buffers cannot be worked out: as much as
 # models of the catalogue's smaller half need with eight requests.
 BUFFER_BYTES = 160 * MIB
@@ -42,9 +46,9 @@ def memory_needed(
         setting = Setting(embeddings.context_window, site.sizes.embeddings.parallel)
         needed[f"weights of {embeddings.name}"] = embeddings.memory.weights
         needed["the embedding server"] = server_bytes(embeddings, setting)
-    for group, amount in SERVICE_BYTES.items():
+    for group, (what, amount) in SERVICE_BYTES.items():
         if group in groups:
-            needed[f"the {'vector DB' if group is Group.VECTORDB else 'gateway'}"] = amount
+            needed[what] = amount
     return {what: size for what, size in needed.items() if size}
 
 

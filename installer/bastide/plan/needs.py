@@ -11,10 +11,19 @@ from pathlib import PurePosixPath
 from bastide.errors import ConfigError
 from bastide.layout import HOST_ARTIFACTS, blob_path, host_model
 from bastide.plan.firewall import FIREWALL_PACKAGE, FIREWALL_UNIT
+from bastide.plan.floating import UNIT as KEEPALIVED
 from bastide.plan.floating import floats
 from bastide.plan.inputs import TreeDigest
+from bastide.plan.services import (
+    ALERTMANAGER,
+    HOST_METRICS,
+    NODE_EXPORTER,
+    PROMETHEUS,
+    components_on,
+    units_of,
+)
 from bastide.schema.artifact import Artifact, ArtifactKind, Component, Manifest
-from bastide.schema.site import Group, Site
+from bastide.schema.site import SERVING, Group, Site
 
 MODEL_MISSING = "BAS-2030"
 INSTALLER = "uv"  # the wheel that fills the host's venv; not itself part of it
@@ -24,15 +33,22 @@ TREE_NAME = "tree.tar"
 DESCRIPTIONS = frozenset(
     {"etc/host.json", "etc/release.json", "etc/upgrade-manifest.yaml", "etc/sysusers.conf"}
 )
-# How the names of files that a group's service reads begin; of any other, all services are told.
-FILE_HEADS: Mapping[Group | Component, tuple[str, ...]] = {
-    Group.LLM: ("llm", "llama"),
-    Group.EMBEDDINGS: ("embedding",),
-    Group.VECTORDB: ("vectordb",),
-    Group.GATEWAY: ("gateway", "haproxy"),
-    Component.KEEPALIVED: ("keepalived", "floating"),
+# How the names of files that a unit reads begin; of any other, all services are told. What the
+# dashboard is made of is read anew for each request.
+DASHBOARD = "etc/dashboard/"
+FILE_HEADS = {
+    "bastide-llm.service": ("llm", "llama"),
+    "bastide-embeddings.service": ("embedding",),
+    "bastide-vectordb.service": ("vectordb",),
+    "bastide-gateway.service": ("gateway", "haproxy"),
+    KEEPALIVED: ("keepalived", "floating"),
+    PROMETHEUS: ("prometheus",),
+    ALERTMANAGER: ("alertmanager",),
+    NODE_EXPORTER: ("node-exporter",),
+    HOST_METRICS: ("host-metrics",),
 }
 FILTER_HEADS = ("nftables", "firewall")
+SERVING_UNITS = frozenset({KEEPALIVED, *(unit for group in SERVING for unit in units_of(group))})
 PYTHON_GROUPS = (Group.LLM, Group.EMBEDDINGS, Group.VECTORDB)
 
 
@@ -79,24 +95,23 @@ class HostNeeds:
 
     def affected_by_file(self, path: str) -> frozenset[str]:
         """Return the units that must restart when ``path`` of the tree changes."""
-        if path in DESCRIPTIONS:
+        if path in DESCRIPTIONS or path.startswith(DASHBOARD):
             return frozenset()
         stem = PurePosixPath(path).name.removeprefix("bastide-")
         if stem.startswith(FILTER_HEADS):
             return frozenset({FIREWALL_UNIT}) & frozenset(self.units)
-        groups = {group for group, heads in FILE_HEADS.items() if stem.startswith(heads)}
-        return frozenset(
-            f"bastide-{group}.service" for group in groups or set(FILE_HEADS)
-        ) & frozenset(self.units)
+        units = frozenset(unit for unit, heads in FILE_HEADS.items() if stem.startswith(heads))
+        return (units or SERVING_UNITS) & frozenset(self.units)
 
     def affected_by(self, artifact: Artifact) -> frozenset[str]:
         """Return the units that must restart when ``artifact`` changes."""
         if artifact.name == FIREWALL_PACKAGE and artifact.kind is ArtifactKind.OS_PACKAGE:
             return frozenset({FIREWALL_UNIT}) & frozenset(self.units)
-        groups = {str(component) for component in artifact.components}
+        components = set(artifact.components)
         if artifact.kind is ArtifactKind.WHEEL and artifact.name != INSTALLER:
-            groups |= set(PYTHON_GROUPS)  # one environment for all
-        return frozenset(f"bastide-{group}.service" for group in groups) & frozenset(self.units)
+            components = {Component(str(group)) for group in PYTHON_GROUPS}  # one for all
+        units = {unit for component in components for unit in units_of(component)}
+        return frozenset(units) & frozenset(self.units)
 
 
 def host_needs(
@@ -121,7 +136,7 @@ def host_needs(
     chosen = {Component.LLM: site.models.llm, Component.EMBEDDINGS: site.models.embeddings}
     needs = []
     for name, host in site.hosts.items():
-        wanted = {Component.BASE, *(Component(str(group)) for group in host.groups)}
+        wanted = {Component.BASE, *components_on(site, name)}
         if floats(site, manifest, name):
             wanted.add(Component.KEEPALIVED)
         artifacts = tuple(a for a in manifest.needed_by(*wanted) if _fits(a, wanted, chosen))

@@ -10,9 +10,11 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from bastide import layout
 from bastide.layout import HOST_CURRENT, HOST_ETC, HOST_FOLDERS, HOST_OPT, HOST_STATE
 from bastide.plan.inputs import PlanInputs
 from bastide.plan.needs import HostNeeds
+from bastide.plan.services import ALERTMANAGER, HOST_METRICS, PROMETHEUS
 from bastide.schema.artifact import ArtifactKind
 from bastide.schema.facts import HostFacts
 from bastide.schema.plan import PackageChange, PathChange, UnitChange, UserChange
@@ -68,6 +70,25 @@ EFFECTS = {
         ),
         masks="keepalived.service",
     ),
+    **{
+        name: PackageEffects(
+            users=("prometheus",),
+            paths=(
+                *(f"/etc/rc{level}.d/K01{name}" for level in (0, 1, 6)),
+                *(f"/etc/rc{level}.d/S01{name}" for level in (2, 3, 4, 5)),
+            ),
+            masks=f"{name}.service",
+        )
+        for name in ("prometheus", "prometheus-alertmanager", "prometheus-node-exporter")
+    },
+}
+
+
+DATA = {  # folders that systemd makes when a unit starts
+    "bastide-vectordb.service": (str(HOST_STATE / "vectordb"), "the vector DB's data"),
+    PROMETHEUS: (str(HOST_STATE / "prometheus"), "collected metrics"),
+    ALERTMANAGER: (str(HOST_STATE / "alertmanager"), "silences, and who was told what"),
+    HOST_METRICS: (str(layout.HOST_METRICS), "what the host tells of itself"),
 }
 
 
@@ -242,10 +263,9 @@ def _started(facts: HostFacts, moves: Moves) -> Iterator[PathChange]:
             why = f"what {unit.name} was started with"
             yield PathChange(path=path, why=why, certain=path not in facts.places)
             yield PathChange(path=f"{path}.born", why=why, certain=False)
-        if unit.name == f"bastide-{Group.VECTORDB}.service" and unit.action == "start":
-            data = str(HOST_STATE / Group.VECTORDB)
-            if data not in facts.places:
-                yield PathChange(path=data, why="the vector DB's data", whole=True)
+        data, what = DATA.get(unit.name, ("", ""))
+        if data and unit.action == "start" and data not in facts.places:
+            yield PathChange(path=data, why=what, whole=True)
 
 
 def _accounts(moves: Moves) -> Iterator[PathChange]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bastide.schema.monitoring import PROMETHEUS_PORT
 from bastide.schema.site import Group, Site
 
 LOOPBACK = "127.0.0.1"
@@ -15,15 +16,17 @@ def service_ports(site: Site) -> dict[Group, int]:
         Group.EMBEDDINGS: network.embeddings_port,
         Group.VECTORDB: network.vectordb_port,
         Group.GATEWAY: network.gateway_port,
+        Group.MONITORING: PROMETHEUS_PORT,
     }
 
 
 def bind_address(site: Site, group: Group, host: str) -> str:
     """Return where ``group``'s service listens on ``host``.
 
-    Loopback if the only gateway is the same host, so that nothing but the gateway is reachable
-    from outside; else the host's own address.
+    Loopback if all who ask it, the gateway and monitoring, are on the same host, so that nothing
+    but the gateway is reachable from outside; else the host's own address.
     """
-    if group is not Group.GATEWAY and site.hosts_in(Group.GATEWAY) == (host,):
+    askers = {*site.hosts_in(Group.GATEWAY), *site.hosts_in(Group.MONITORING)}
+    if group is not Group.GATEWAY and askers == {host}:
         return LOOPBACK
     return str(site.hosts[host].address)

@@ -8,7 +8,8 @@ Names in templates (all values are plain JSON types):
 ``release``   the release's catalogue file
 ``models``    by use (``llm``, ``embeddings``): ``name``, ``sha256``, ``size``, ``filename``,
               ``path`` (on the host), ``link`` (below the generation's folder), ``card``
-``services``  by group (``llm``, ``embeddings``, ``vectordb``, ``gateway``): ``port``, ``bind``
+``services``  by group (``llm``, ``embeddings``, ``vectordb``, ``gateway``, and ``monitoring``, if
+              the site and the release have it): ``port``, ``bind``
               (where this host listens; none if it is not in the group), ``allow`` (networks that
               its unit may exchange packets with, beside loopback) and ``backends``: ``name``,
               ``address``, ``port`` of each host of the group, as the gateway reaches it
@@ -18,7 +19,13 @@ Names in templates (all values are plain JSON types):
 ``firewall``  ``lines`` of this host's packet filter (``direction``, ``match``, ``words``), ``ssh``:
               networks from which it may be logged in to, ``peers``: matches of the site's machines
 ``peers``     addresses of all hosts of the site, for allow lists
-``paths``     ``current``, ``state``, ``models``, ``etc``, ``secrets`` on the host
+``paths``     ``current``, ``state``, ``models``, ``etc``, ``secrets``, ``metrics``, ``notes`` on
+              the host
+``units``     the units that run on this host all the time
+``monitored`` whether site and release have monitoring
+``metrics``   where this host gives its metrics: ``bind``; and of all hosts, in ``hosts``, each with
+              ``name``, ``address`` and ``groups``, as the monitoring host reaches it
+``alert_receivers``  addresses that alerts are sent to
 """
 
 from __future__ import annotations
@@ -35,8 +42,10 @@ from bastide.plan.firewall import firewall_lines, firewall_peers, ssh_networks
 from bastide.plan.floating import floats
 from bastide.plan.flows import shown, unit_networks
 from bastide.plan.ports import bind_address, service_ports
+from bastide.plan.services import components_on, metrics_address, units_of
 from bastide.render.features import features
-from bastide.schema.artifact import Artifact, ArtifactKind, Manifest
+from bastide.schema.artifact import Artifact, ArtifactKind, Component, Manifest
+from bastide.schema.monitoring import destinations
 from bastide.schema.site import Group, Site
 
 UNKNOWN_MODEL = "BAS-2061"
@@ -109,6 +118,23 @@ def _floating(site: Site, manifest: Manifest, host: str) -> dict[str, Any] | Non
     return {"address": str(network.gateway_address), "router": network.gateway_router}
 
 
+def is_monitored(site: Site, release: BaseModel) -> bool:
+    """Return whether there is monitoring: the site has a host for it, the release the programs."""
+    return site.is_monitored and Component.MONITORING in getattr(release, "components", {})
+
+
+def _units(site: Site, monitored: bool, host: str) -> list[str]:  # noqa: FBT001 - a fact of the site
+    found = {unit for each in components_on(site, host) for unit in units_of(each)}
+    if not monitored:
+        found -= {*units_of(Component.MONITORING), *units_of(Component.EXPORTERS)}
+    return sorted(found)
+
+
+def _metrics(site: Site, host: str) -> dict[str, Any]:
+    hosts = [{**_host(site, name), "address": metrics_address(site, name)} for name in site.hosts]
+    return {"bind": metrics_address(site, host), "hosts": hosts}
+
+
 def host_context(
     site: Site, release: BaseModel, manifest: Manifest, cards: Mapping[str, BaseModel], host: str
 ) -> dict[str, Any]:
@@ -117,6 +143,8 @@ def host_context(
     Raises:
         ConfigError: A chosen model, or keepalived for a floating address, is not in the bundle.
     """
+    monitored = is_monitored(site, release)
+    groups = [group for group in Group if group is not Group.MONITORING or monitored]
     return {
         "site": _plain(site),
         "host": _host(site, host),
@@ -126,10 +154,14 @@ def host_context(
             "llm": _model(model_of(manifest, site.models.llm), cards),
             "embeddings": _model(model_of(manifest, site.models.embeddings), cards),
         },
-        "services": {str(group): _service(site, group, host) for group in Group},
+        "services": {str(group): _service(site, group, host) for group in groups},
         "floating": _floating(site, manifest, host),
         "features": sorted(features(site, manifest)),
         "firewall": _firewall(site, host),
+        "monitored": monitored,
+        "units": _units(site, monitored, host),
+        "metrics": _metrics(site, host),
+        "alert_receivers": sorted({address for address, _ in destinations(site.monitoring)}),
         "peers": [str(each.address) for each in site.hosts.values()],
         "paths": {
             "current": str(layout.HOST_CURRENT),
@@ -137,5 +169,7 @@ def host_context(
             "models": str(layout.HOST_MODELS),
             "etc": str(layout.HOST_ETC),
             "secrets": str(layout.HOST_SECRETS),
+            "metrics": str(layout.HOST_METRICS),
+            "notes": str(layout.HOST_NOTES),
         },
     }

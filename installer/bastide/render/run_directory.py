@@ -14,6 +14,7 @@ from bastide import resources
 from bastide.errors import PreflightError
 from bastide.host.files import fsync_directory, write_atomic
 from bastide.layout import RunFolder
+from bastide.plan.services import endpoints
 from bastide.render.inventory import inventory
 from bastide.render.trees import HostTree
 from bastide.schema.plan import Plan
@@ -105,6 +106,11 @@ def _inventory(folder: RunFolder, contents: RunContents) -> bytes:
             "bastide_generation": host.generation_after,
             "bastide_generation_digest": host.generation_digest,
             "bastide_units": list(stage["units"]),
+            "bastide_ports": {
+                each.name: each.port
+                for each in endpoints(contents.site, host.host)
+                if each.unit in stage["units"]
+            },
             "bastide_os_packages": list(stage["os_packages"]),
             "bastide_reembeds": bool(stage.get("reembed")),
         }

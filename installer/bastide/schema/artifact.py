@@ -41,6 +41,8 @@ class Component(StrEnum):
     VECTORDB = "vectordb"
     GATEWAY = "gateway"
     KEEPALIVED = "keepalived"  # the gateways' hosts, if the site has a floating address
+    MONITORING = "monitoring"
+    EXPORTERS = "exporters"  # every host of a site that has monitoring
 
 
 class Artifact(Value):

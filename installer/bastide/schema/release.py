@@ -166,7 +166,7 @@ class EvaluationGate(Value):
 
 
 # Components that releases had to do without at first.
-NEWER = frozenset({Component.KEEPALIVED})
+NEWER = frozenset({Component.KEEPALIVED, Component.MONITORING, Component.EXPORTERS})
 RESTART_ORDER = (Component.VECTORDB, Component.EMBEDDINGS, Component.LLM, Component.GATEWAY)
 
 
@@ -236,6 +236,8 @@ class Release(Value):
         missing = [each for each in Component if each not in value and each not in NEWER]
         if missing:
             raise ValueError(f"these are missing: {', '.join(missing)}")
+        if (Component.MONITORING in value) != (Component.EXPORTERS in value):
+            raise ValueError("monitoring and exporters go together")
         return value
 
     def pins(self, component: Component) -> ComponentPins:

@@ -12,8 +12,15 @@ from bastide.schema.access import Access
 from bastide.schema.backup import BackupRules
 from bastide.schema.base import Name, Value
 from bastide.schema.isolation import Isolation
+from bastide.schema.monitoring import (
+    ALERTMANAGER_PORT,
+    GATEWAY_METRICS_PORT,
+    NODE_EXPORTER_PORT,
+    PROMETHEUS_PORT,
+    Monitoring,
+)
 
-METRICS_PORT = 8404  # on the gateway's loopback only
+METRICS_PORT = GATEWAY_METRICS_PORT  # where HAProxy tells its metrics
 Port = Annotated[int, Field(ge=1, le=65535, description="A TCP port.")]
 
 
@@ -45,6 +52,11 @@ class Group(StrEnum):
     EMBEDDINGS = "embeddings"
     VECTORDB = "vectordb"
     GATEWAY = "gateway"
+    MONITORING = "monitoring"
+
+
+SERVING = (Group.LLM, Group.EMBEDDINGS, Group.VECTORDB, Group.GATEWAY)  # every site has each
+SINGLE = (Group.VECTORDB, Group.MONITORING)  # one host at most
 
 
 class SiteHost(Value):
@@ -96,7 +108,12 @@ class Network(Value):
     @model_validator(mode="after")
     def _ports_differ(self) -> Self:
         names = ("gateway_port", "llm_port", "embeddings_port", "vectordb_port")
-        used: dict[int, str] = {METRICS_PORT: "the gateway's own metrics"}
+        used: dict[int, str] = {
+            METRICS_PORT: "the gateway's own metrics",
+            PROMETHEUS_PORT: "Prometheus",
+            ALERTMANAGER_PORT: "Alertmanager",
+            NODE_EXPORTER_PORT: "the node exporter",
+        }
         for name in names:
             port = getattr(self, name)
             if port in used:
@@ -195,6 +212,7 @@ class Site(Value):
     isolation: Isolation = Isolation()
     access: Access = Access()
     backup: BackupRules = BackupRules()
+    monitoring: Monitoring = Monitoring()
 
     @model_validator(mode="after")
     def _canary_is_a_host(self) -> Self:
@@ -214,9 +232,9 @@ class Site(Value):
     def _every_group_has_a_host(self) -> Self:
         for group in Group:
             count = len(self.hosts_in(group))
-            if count == 0:
+            if count == 0 and group in SERVING:
                 raise ValueError(f"no host is in group '{group}': put it in some host's groups")
-            if group is Group.VECTORDB and count > 1:
+            if group in SINGLE and count > 1:
                 raise ValueError(f"group '{group}' takes one host in this release, not {count}")
         addresses = [str(host.address) for host in self.hosts.values()]
         twice = sorted({a for a in addresses if addresses.count(a) > 1})
@@ -246,6 +264,11 @@ class Site(Value):
         floating = self.network.gateway_address
         own = tuple(self.hosts[name].address for name in self.hosts_in(Group.GATEWAY))
         return (*((floating,) if floating else ()), *own)
+
+    @property
+    def is_monitored(self) -> bool:
+        """Whether a host collects metrics, so that all others give theirs."""
+        return bool(self.hosts_in(Group.MONITORING))
 
     def hosts_in(self, group: Group) -> tuple[str, ...]:
         """Return the names of the hosts in ``group``, in the file's order."""

@@ -78,7 +78,7 @@ def _meaning(name: str, field: FieldInfo, holder: BaseModel) -> str:
     if not text and isinstance(value, BaseModel):
         text = (type(value).__doc__ or "").splitlines()[0]
     if name == "groups":
-        text += " Any of: llm, embeddings, vectordb, gateway."
+        text += " Any of: llm, embeddings, vectordb, gateway, monitoring (at most one host)."
     plain = not isinstance(value, BaseModel | dict)
     if plain and not field.is_required():
         text += f" Default: {_inline(field.get_default())}."

@@ -33,6 +33,7 @@ class Answers:
         ssh: How hosts are reached.
         models: The models to run.
         gateway_name: DNS name of the gateway.
+        monitoring: Whether the gateway's host watches the site, unless another is named for that.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Answers:
     ssh: Ssh
     models: ModelChoices
     gateway_name: str
+    monitoring: bool = False
 
 
 def propose_site(answers: Answers) -> Site:
@@ -51,10 +53,7 @@ def propose_site(answers: Answers) -> Site:
     Raises:
         ConfigError: They don't make a site, such as when no host is in some group.
     """
-    hosts = {}
-    for number, (name, (address, groups)) in enumerate(answers.hosts.items()):
-        usual = FURTHER_HOSTS if number else FIRST_HOST
-        hosts[name] = {"address": address, "groups": groups or usual}
+    hosts = _hosts(answers)
     try:
         return Site(
             format="bastide.site/1",
@@ -86,6 +85,21 @@ def propose_site(answers: Answers) -> Site:
                 for item in error.errors()
             ),
         ) from error
+
+
+def _hosts(answers: Answers) -> dict[str, dict[str, object]]:
+    groups = {
+        name: given or (FURTHER_HOSTS if number else FIRST_HOST)
+        for number, (name, (_, given)) in enumerate(answers.hosts.items())
+    }
+    named = any(Group.MONITORING in each for each in groups.values())
+    gateway = next((name for name, each in groups.items() if Group.GATEWAY in each), None)
+    if answers.monitoring and gateway and not named:
+        groups[gateway] = (*groups[gateway], Group.MONITORING)
+    return {
+        name: {"address": address, "groups": groups[name]}
+        for name, (address, _) in answers.hosts.items()
+    }
 
 
 def parse_host(text: str) -> tuple[str, str, tuple[Group, ...]]:

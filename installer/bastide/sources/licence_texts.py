@@ -182,4 +182,15 @@ def copyright_names(text: str) -> str:
         found = set(_COMMON.findall(text))
         versioned = {name for name in found if "-" in name}
         names = {f"{name} by reference" for name in versioned or found}
-    return " AND ".join(f"({n})" if " " in n else n for n in sorted(names)) or UNKNOWN
+    words = sorted(_in_capitals(name) for name in names)
+    return " AND ".join(f"({name})" if " " in name else name for name in words) or UNKNOWN
+
+
+def _in_capitals(name: str) -> str:
+    """Return a name of DEP-5 with its "and" and "or" as SPDX writes them.
+
+    Not those of an exception's own words.
+    """
+    if "exception" in name.lower():
+        return name
+    return re.sub(r"\s+(and|or)\s+", lambda found: f" {found.group(1).upper()} ", name)

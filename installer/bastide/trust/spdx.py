@@ -44,6 +44,7 @@ _WORDS = {
     "psf": "PSF-2.0",
     "artistic": "Artistic-1.0-Perl",
     "zlib": "Zlib",
+    "mit-or-gpl-2": "MIT",  # of several to choose from, the mildest decides
 }
 _GNU = re.compile(r"^(A?GPL|LGPL|GFDL)-([0-9](?:\.[0-9]+)*)(\+?)$", re.IGNORECASE)
 # A licence with an exception that only words describe, or whose text a copyright file refers to.

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from bastide import layout
 from bastide.errors import ConfigError
 from bastide.plan.firewall import FIREWALL_UNIT
-from bastide.plan.floating import UNIT as KEEPALIVED_UNIT
 from bastide.plan.floating import floats
-from bastide.plan.ports import LOOPBACK, bind_address, service_ports
+from bastide.plan.services import components_on, endpoints, units_of
 from bastide.render.context import model_of
 from bastide.render.features import FIREWALL, features
-from bastide.schema.artifact import Artifact, Manifest
+from bastide.schema.artifact import Artifact, ArtifactKind, Component, Manifest
 from bastide.schema.expectations import (
     Expectations,
     ExpectedGateway,
@@ -24,7 +23,6 @@ from bastide.schema.expectations import (
 from bastide.schema.model_card import ModelCard
 from bastide.schema.site import Group, Site
 
-METRICS_PORT = 8404  # HAProxy's Prometheus exporter, on loopback only
 NO_CARD = "BAS-2070"
 
 
@@ -75,25 +73,27 @@ def expectations(
 def _host(site: Site, manifest: Manifest, name: str) -> ExpectedHost:
     host = site.hosts[name]
     chosen = {Group.LLM: site.models.llm, Group.EMBEDDINGS: site.models.embeddings}
-    ports = service_ports(site)
+    packages = manifest.of_kind(ArtifactKind.OS_PACKAGE)
+    carried = {component for each in packages for component in each.components}
+    optional = {Component.MONITORING, Component.EXPORTERS}
+    components = components_on(site, name) - (optional - carried)
+    units = {unit for each in components for unit in units_of(each)}
     listeners = [
-        ExpectedListener(service=group, port=ports[group], address=bind_address(site, group, name))
-        for group in host.groups
+        ExpectedListener(service=each.name, port=each.port, address=each.address)
+        for each in endpoints(site, name)
+        if each.unit in units
     ]
-    if Group.GATEWAY in host.groups:
-        listeners.append(ExpectedListener(service="metrics", port=METRICS_PORT, address=LOOPBACK))
-    units = [f"bastide-{group}.service" for group in host.groups]
     if floats(site, manifest, name):
         floating = str(site.network.gateway_address)
-        port = ports[Group.GATEWAY]
+        port = site.network.gateway_port
         listeners.append(ExpectedListener(service="gateway", port=port, address=floating))
-        units.append(KEEPALIVED_UNIT)
+        units |= set(units_of(Component.KEEPALIVED))
     if FIREWALL in features(site, manifest):
-        units.append(FIREWALL_UNIT)
+        units.add(FIREWALL_UNIT)
     return ExpectedHost(
         address=str(host.address),
         groups=host.groups,
-        units=tuple(ExpectedUnit(name=unit) for unit in units),
+        units=tuple(ExpectedUnit(name=unit) for unit in sorted(units)),
         listeners=tuple(listeners),
         models=tuple(
             _model(model_of(manifest, chosen[group])) for group in host.groups if group in chosen

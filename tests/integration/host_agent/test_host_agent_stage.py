@@ -19,7 +19,7 @@ from bastide_host.depot import Depot as Client
 from bastide_host.host import AgentError, Paths
 
 from bastide.run.depot import Depot, Identity, tls_context
-from bastide.schema.site import Group, Network, Site, SiteHost
+from bastide.schema.site import SERVING, Network, Site, SiteHost
 from bastide.site import pki
 
 pytestmark = pytest.mark.integration
@@ -40,7 +40,7 @@ def identity(authority: pki.Certified) -> Identity:
 
 
 def _site() -> Site:
-    host = SiteHost(address=ip_address("127.0.0.2"), groups=tuple(Group))
+    host = SiteHost(address=ip_address("127.0.0.2"), groups=SERVING)
     return Site.model_validate(
         {
             "format": "bastide.site/1",

@@ -13,7 +13,7 @@ from bastide.advice.recommendation import Recommendation, recommend
 from bastide.advice.selection import Wish, missing
 from bastide.bundle.catalogue import Catalogue
 from bastide.schema.model_card import LicenceClass, Task
-from bastide.schema.site import Group, Site
+from bastide.schema.site import SERVING, Site
 from bastide.sizing.fit import Room
 from bastide.sizing.speed import Machine
 from bastide.sizing.subject import from_card
@@ -45,7 +45,7 @@ def site_with(fragment: str) -> Site:
         "target": "debian12-x86_64",
         "ssh": {"private_key": "/k", "known_hosts": "/h"},
         "network": {"control_address": "10.0.0.1"},
-        "hosts": {"host1": {"address": "10.0.0.2", "groups": list(Group)}},
+        "hosts": {"host1": {"address": "10.0.0.2", "groups": list(SERVING)}},
     }
     return Site.model_validate({**base, **yaml.safe_load(fragment)})
 

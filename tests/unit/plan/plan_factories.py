@@ -18,7 +18,7 @@ from bastide.schema.facts import FileSystem, HostFacts, Listener, SiteFacts
 from bastide.schema.model_card import ModelCard
 from bastide.schema.plan import HostPlan, Plan
 from bastide.schema.release import ComponentPins, Gate, Release, Upgrade
-from bastide.schema.site import METRICS_PORT, Group, Site
+from bastide.schema.site import METRICS_PORT, SERVING, Group, Site
 from bastide.schema.target import Target
 
 GIB = 1024**3
@@ -30,7 +30,7 @@ def sha(text: str) -> str:
 
 
 def make_site(hosts: Mapping[str, tuple[Group, ...]] | None = None, **network: Any) -> Site:
-    groups = hosts or {"host1": tuple(Group)}
+    groups = hosts or {"host1": SERVING}
     return Site.model_validate(
         {
             "format": "bastide.site/1",

@@ -26,10 +26,10 @@ from bastide.plan.flows import (
 )
 from bastide.plan.ports import LOOPBACK, bind_address
 from bastide.schema.isolation import Isolation
-from bastide.schema.site import Group, Site
+from bastide.schema.site import SERVING, Group, Site
 from bastide.site.config import site_text
 
-GROUPS = tuple(Group)
+GROUPS = SERVING
 
 
 def two_hosts(**isolation: object) -> Site:

@@ -13,7 +13,7 @@ from bastide.plan.memory import memory_needed
 from bastide.plan.planner import make_plan
 from bastide.plan.preflight import Finding, PreflightInputs, check, require_fit
 from bastide.schema.facts import FileSystem, Listener, SiteFacts, UnreachableHost
-from bastide.schema.site import Group
+from bastide.schema.site import SERVING, Group
 
 NOW = 1_800_000_000
 
@@ -108,7 +108,7 @@ def test_an_intact_host_needs_no_disk() -> None:
 
 def test_too_little_memory_counts_weights_and_context() -> None:
     context = 23_040 * 2048 * 8
-    needed = memory_needed(tuple(Group), make.make_site(), make.make_cards())
+    needed = memory_needed(SERVING, make.make_site(), make.make_cards())
     total = sum(needed.values())
     assert needed["weights of chat"] == 100_000_000
     assert needed["context of 8 times 2048 tokens"] == context
@@ -156,7 +156,7 @@ def test_a_context_larger_than_the_model_was_made_for() -> None:
 
 
 def test_all_problems_of_all_hosts_come_together() -> None:
-    site = make.make_site({"host1": tuple(Group), "host2": (Group.LLM,), "host3": (Group.LLM,)})
+    site = make.make_site({"host1": SERVING, "host2": (Group.LLM,), "host3": (Group.LLM,)})
     plan = make.make_inputs(site, {"host1": make.make_facts(systemd=1, memory_bytes=5)})
     lost = UnreachableHost(reason="no route", kind="unreachable")
     hosts = {name: f for name, f in plan.facts.hosts.items() if name != "host2"}

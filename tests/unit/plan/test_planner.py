@@ -13,9 +13,9 @@ from bastide.plan.staleness import is_stale
 from bastide.schema.artifact import ArtifactKind, Component
 from bastide.schema.facts import SiteFacts, UnreachableHost
 from bastide.schema.plan import HostPlan
-from bastide.schema.site import Group
+from bastide.schema.site import SERVING, Group
 
-ALL_UNITS = {f"bastide-{group}.service" for group in Group}
+ALL_UNITS = {f"bastide-{group}.service" for group in SERVING}
 
 
 def only(inputs: PlanInputs) -> HostPlan:
@@ -269,7 +269,7 @@ def test_what_makes_a_plan_stale() -> None:
         "file etc/llm.json has another content": make.with_facts(inputs, files=files),
         "generation is 4 now, it was 1": make.with_facts(inputs, generation=4),
         "content changed": dataclasses.replace(
-            inputs, trees={"host1": make.make_tree(tuple(Group), "x")}
+            inputs, trees={"host1": make.make_tree(SERVING, "x")}
         ),
         "unit bastide-llm.service does not run now": make.with_facts(inputs, units={}),
         "has to fetch": make.with_facts(inputs, models={}),
@@ -280,9 +280,7 @@ def test_what_makes_a_plan_stale() -> None:
 
 def test_hosts_that_came_or_went_make_a_plan_stale() -> None:
     one = make_plan(make.make_inputs())
-    two = make_plan(
-        make.make_inputs(make.make_site({"host1": tuple(Group), "host2": (Group.LLM,)}))
-    )
+    two = make_plan(make.make_inputs(make.make_site({"host1": SERVING, "host2": (Group.LLM,)})))
     assert "host2: not in the plan" in is_stale(one, two)
     assert "host2: no longer in the site" in is_stale(two, one)
 

@@ -14,7 +14,7 @@ from bastide.plan.stage import stage_description
 from bastide.plan.staleness import is_stale
 from bastide.schema.artifact import Artifact, ArtifactKind, Component
 from bastide.schema.facts import HostFacts
-from bastide.schema.site import Group
+from bastide.schema.site import SERVING, Group
 
 KINDS = [ArtifactKind.WHEEL, ArtifactKind.OS_PACKAGE, ArtifactKind.SOURCE]
 MODELS = (
@@ -49,7 +49,7 @@ def host_facts(draw: st.DrawFn, artifacts: tuple[Artifact, ...], paths: list[str
     models = {a.sha256: a.size for a in there if a.kind is ArtifactKind.MODEL}
     others = {a.sha256: a.size for a in there if a.kind is not ArtifactKind.MODEL}
     number = draw(st.none() | st.integers(1, 9))
-    units = [f"bastide-{group}.service" for group in Group] + ["bastide-old.service"]
+    units = [f"bastide-{group}.service" for group in SERVING] + ["bastide-old.service"]
     return make.make_facts(
         models=models,
         artifacts=others,
@@ -79,7 +79,7 @@ def host_facts(draw: st.DrawFn, artifacts: tuple[Artifact, ...], paths: list[str
 def inputs(draw: st.DrawFn) -> PlanInputs:
     extra = draw(st.sets(st.sampled_from([Group.LLM, Group.EMBEDDINGS]), min_size=1).map(tuple))
     second = draw(st.booleans())
-    site = make.make_site({"host1": tuple(Group), **({"host2": extra} if second else {})})
+    site = make.make_site({"host1": SERVING, **({"host2": extra} if second else {})})
     artifacts = draw(artifact_sets())
     base = make.make_inputs(site, artifacts=artifacts)
     facts = {

@@ -11,7 +11,7 @@ from bastide.plan.planner import make_plan
 from bastide.plan.preflight import CHECKS, Severity, counts, junit
 from bastide.schema.artifact import ArtifactKind
 from bastide.schema.facts import Transition
-from bastide.schema.site import Group
+from bastide.schema.site import SERVING, Group
 
 REFUSE, WARN = Severity.REFUSE, Severity.WARN
 UNITS = "/etc/systemd/system/"
@@ -171,7 +171,7 @@ def test_apt_is_no_reason_where_nothing_is_to_be_installed() -> None:
 
 
 def test_one_machine_with_two_addresses_is_refused_and_a_copy_is_told() -> None:
-    plan = make.make_inputs(make.make_site({"host1": tuple(Group), "host2": (Group.LLM,)}))
+    plan = make.make_inputs(make.make_site({"host1": SERVING, "host2": (Group.LLM,)}))
     same = {name: made.make_condition() for name in ("host1", "host2")}
     assert {(f.code, f.severity) for f in made.findings(plan, same)} == {("BAS-5127", REFUSE)}
     copy = {"host1": made.make_condition(), "host2": made.make_condition(boot_id="c")}

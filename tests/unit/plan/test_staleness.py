@@ -11,7 +11,7 @@ from bastide.plan.inputs import Fingerprints, PlanInputs
 from bastide.plan.places import AGENT
 from bastide.plan.planner import make_plan
 from bastide.plan.staleness import is_stale
-from bastide.schema.site import Group
+from bastide.schema.site import SERVING, Group
 
 
 def installed() -> PlanInputs:
@@ -29,7 +29,7 @@ def upgraded() -> PlanInputs:
     return dataclasses.replace(
         installed(),
         manifest=make.make_manifest(artifacts),
-        trees={"host1": make.make_tree(tuple(Group), "new")},
+        trees={"host1": make.make_tree(SERVING, "new")},
     )
 
 
@@ -124,7 +124,7 @@ CASES = [
     ),
     (
         installed(),
-        lambda i: dataclasses.replace(i, trees={"host1": make.make_tree(tuple(Group), "x")}),
+        lambda i: dataclasses.replace(i, trees={"host1": make.make_tree(SERVING, "x")}),
         "; Bastide itself is probably another version",
     ),
 ]
@@ -158,7 +158,7 @@ def test_a_certificate_made_anew_by_the_apply_was_planned() -> None:
 def test_many_changed_keys_are_cut_short() -> None:
     inputs = make.make_inputs()
     hosts = {f"host{n}": (Group.LLM,) for n in range(2, 9)}
-    site = make.make_site({"host1": tuple(Group), **hosts})
+    site = make.make_site({"host1": SERVING, **hosts})
     reasons = is_stale(make_plan(inputs), make_plan(make.make_inputs(site)))
     told = [reason for reason in reasons if reason.startswith("site.yaml")]
     assert len(told) == 9

@@ -17,12 +17,12 @@ from bastide.plan.planner import make_plan
 from bastide.plan.resume import Move, next_move
 from bastide.schema.facts import DataSnapshot, GoodGeneration, HostFacts, Transition
 from bastide.schema.plan import UnitChange
-from bastide.schema.site import Group
+from bastide.schema.site import SERVING, Group
 
 WANTED = make.sha("wanted")
 OLD = make.sha("old")
 PAIR = {
-    "host1": tuple(Group),
+    "host1": SERVING,
     "host2": (Group.LLM, Group.EMBEDDINGS),
 }
 

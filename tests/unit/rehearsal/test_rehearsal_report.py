@@ -30,7 +30,7 @@ from bastide.schema.rehearsal import (
     RehearsedStep,
     Service,
 )
-from bastide.schema.site import Group, Site
+from bastide.schema.site import SERVING, Site
 
 SHA = "a" * 64
 EXPECTED = {Component.LLM: 5, Component.VECTORDB: 2}
@@ -137,7 +137,7 @@ def make_plan(*pulls: str, site: Site | None = None, **host: object) -> Plan:
     only = HostPlan(
         host="alpha",
         address="10.0.0.11",
-        groups=tuple(Group),
+        groups=SERVING,
         generation_before=1,
         generation_after=2,
         generation_digest=SHA,
@@ -190,7 +190,7 @@ def make_site() -> Site:
             "target": "debian12-x86_64",
             "ssh": {"private_key": "k", "known_hosts": "h"},
             "network": {"control_address": "10.0.0.1"},
-            "hosts": {"alpha": {"address": "10.0.0.11", "groups": list(Group)}},
+            "hosts": {"alpha": {"address": "10.0.0.11", "groups": list(SERVING)}},
             "models": {"llm": "chat", "embeddings": "embed"},
         }
     )
@@ -258,7 +258,7 @@ def make_report(*, good: bool = True) -> Rehearsal:
         failure=None if good else failure,
     )
     machine = Machine(cpus=2, memory=8 * 10**9, memory_free=4 * 10**9)
-    pair = HostPair(host="alpha", address="10.0.0.11", groups=tuple(Group), lab_host="host1",
+    pair = HostPair(host="alpha", address="10.0.0.11", groups=SERVING, lab_host="host1",
                     lab_address="10.213.1.11")  # fmt: skip
     return Rehearsal(
         site="plant",

@@ -18,7 +18,7 @@ from bastide.rehearsal.scene import (
     tree_in_lab,
 )
 from bastide.render.trees import HostTree, TreeFile
-from bastide.schema.site import Group, Site, Ssh
+from bastide.schema.site import SERVING, Group, Site, Ssh
 
 LAB_SSH = Ssh(private_key="/lab/key", known_hosts="/lab/known_hosts")
 MANY = (Group.LLM, Group.EMBEDDINGS)
@@ -109,7 +109,7 @@ def test_sizes_only_shrink_and_fit(site: Site, room: int, cpus: int) -> None:
 
 def test_more_hosts_than_a_lab_has_are_refused() -> None:
     hosts = {f"h{n}": {"address": f"10.9.0.{n + 1}", "groups": list(MANY)} for n in range(41)}
-    hosts["h0"]["groups"] = list(Group)
+    hosts["h0"]["groups"] = list(SERVING)
     site = Site.model_validate(
         {
             "format": "bastide.site/1",

@@ -16,10 +16,11 @@ from bastide.bundle.catalogue import Catalogue
 from bastide.errors import ConfigError
 from bastide.plan.floating import UNIT
 from bastide.plan.ports import bind_address, service_ports
+from bastide.plan.services import components_on, units_of
 from bastide.render.trees import HostTree, render_trees
 from bastide.schema.artifact import Artifact, ArtifactKind, Component, Manifest
 from bastide.schema.base import Value
-from bastide.schema.site import Group, Site
+from bastide.schema.site import SERVING, Group, Site
 from bastide.site.pki import gateway_names
 
 VIP = "10.0.0.250"
@@ -75,8 +76,9 @@ def sites(draw: st.DrawFn) -> Site:
         for number in range(count)
     }
     names = st.sampled_from(sorted(hosts))
-    for group in Group:  # each has a host, the vector DB one only
-        if group is Group.VECTORDB or not any(group in each for each in hosts.values()):
+    watched = (Group.MONITORING,) if draw(st.booleans()) else ()
+    for group in (*SERVING, *watched):  # each has a host, the vector DB and monitoring one only
+        if group not in GROUPS or not any(group in each for each in hosts.values()):
             hosts[draw(names)].add(group)
     floating = {"gateway_address": VIP} if draw(st.booleans()) else {}
     ordered = {name: tuple(sorted(groups)) for name, groups in hosts.items()}
@@ -101,7 +103,7 @@ def test_every_hosts_files_agree_with_the_site(site: Site) -> None:
     ports = service_ports(site)
     for name, tree in rendered(site).items():
         groups = site.hosts[name].groups
-        own = {f"bastide-{group}.service" for group in groups}
+        own = {unit for part in components_on(site, name) for unit in units_of(part)}
         floats = Group.GATEWAY in groups and site.network.gateway_address is not None
         assert set(tree.units) == own | ({UNIT} if floats else set())
         services = json.loads(text(tree, "etc/host.json"))["services"]

@@ -22,9 +22,9 @@ from bastide.run.gates import GateResult
 from bastide.run.runner import Outcome
 from bastide.schema.plan import Plan
 from bastide.schema.release import Gate
-from bastide.schema.site import Group
+from bastide.schema.site import SERVING, Group
 
-PAIR = {"host1": tuple(Group), "host2": (Group.LLM, Group.EMBEDDINGS)}
+PAIR = {"host1": SERVING, "host2": (Group.LLM, Group.EMBEDDINGS)}
 ALL = (Gate.HEALTH, Gate.VERIFICATION, Gate.EVALUATION)
 
 

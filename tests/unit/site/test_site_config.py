@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bastide.errors import ConfigError
 from bastide.schema.loading import parse_yaml
-from bastide.schema.site import Group, Site
+from bastide.schema.site import SERVING, Group, Site
 from bastide.site.config import load_site, site_text
 
 GOOD = """\
@@ -116,7 +116,7 @@ def sites(draw: st.DrawFn) -> Site:
     addresses = draw(st.lists(address, min_size=1, max_size=4, unique=True))
     names = draw(st.lists(NAMES, min_size=len(addresses), max_size=len(addresses), unique=True))
     hosts = {
-        name: {"address": each, "groups": list(Group) if not number else [Group.LLM]}
+        name: {"address": each, "groups": list(SERVING) if not number else [Group.LLM]}
         for number, (name, each) in enumerate(zip(names, addresses, strict=True))
     }
     text = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=1)

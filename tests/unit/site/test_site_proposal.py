@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 
 from bastide.errors import ConfigError
-from bastide.schema.site import Group, ModelChoices, Ssh
+from bastide.schema.site import SERVING, Group, ModelChoices, Ssh
 from bastide.site.proposal import Answers, parse_host, propose_site
 
-ALL = tuple(Group)
+ALL = SERVING
 
 
 @pytest.mark.parametrize(

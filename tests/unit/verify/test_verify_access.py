@@ -6,12 +6,12 @@ from pathlib import Path
 
 import plan_factories as make
 
-from bastide.schema.site import Group
+from bastide.schema.site import SERVING, Group
 from bastide.verify.access import Access, ssh_config
 
 
 def test_hosts_are_reached_by_key_and_known_by_theirs() -> None:
-    site = make.make_site({"front": (Group.GATEWAY, Group.VECTORDB), "back": tuple(Group)[:2]})
+    site = make.make_site({"front": (Group.GATEWAY, Group.VECTORDB), "back": SERVING[:2]})
     text = ssh_config(site, Path("/site"))
     assert "Host front\n  HostName 10.0.0.11\n" in text
     assert "Host back\n  HostName 10.0.0.12\n" in text

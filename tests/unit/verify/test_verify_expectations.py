@@ -11,7 +11,7 @@ from bastide.schema.artifact import Manifest
 from bastide.schema.expectations import Expectations
 from bastide.schema.loading import load_yaml
 from bastide.schema.model_card import ModelCard
-from bastide.schema.site import Group, Site
+from bastide.schema.site import SERVING, Group, Site
 from bastide.verify.expectations import expectations
 
 
@@ -51,7 +51,7 @@ def test_one_host_keeps_its_services_on_loopback() -> None:
         "gateway": ("10.0.0.11", 8443),
         "metrics": ("127.0.0.1", 8404),
     }
-    services = {f"bastide-{group}.service" for group in Group}
+    services = {f"bastide-{group}.service" for group in SERVING}
     assert {unit.name for unit in host.units} == {*services, "bastide-firewall.service"}
     assert all(unit.exposure_limit == 2.0 and not unit.reason for unit in host.units)
 
@@ -79,7 +79,7 @@ def test_models_are_those_of_the_manifest() -> None:
 
 def test_an_ipv6_gateway_has_a_usable_url() -> None:
     site = make.make_site()
-    hosts = {"host1": {"address": "fd00::11", "groups": tuple(Group)}}
+    hosts = {"host1": {"address": "fd00::11", "groups": SERVING}}
     found = expect(site.replace(hosts=hosts))
     assert found.gateway.url == "https://[fd00::11]:8443"
 

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from bastide.schema.expectations import Expectations, ExpectedGateway, ExpectedHost
-from bastide.schema.site import Group
+from bastide.schema.site import SERVING
 
 FIRST_ANSWER = {
     "question": "How high is <b>the</b> mast?",
@@ -42,7 +42,7 @@ def make_expectations() -> Expectations:
         parallel=4,
         hosts={
             "host1": ExpectedHost(
-                address="10.0.0.11", groups=tuple(Group), units=(), listeners=(), models=()
+                address="10.0.0.11", groups=SERVING, units=(), listeners=(), models=()
             )
         },
     )

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from bastide.layout import HOST_CURRENT, host_model
 from bastide.plan.preflight.check import HostView, Subject, Trouble, checks_in, refuses, warns
 from bastide.schema.artifact import ArtifactKind
-from bastide.schema.site import Group
 
 CONDITION = Subject.CONDITION
 
@@ -171,10 +170,9 @@ def fence(host: HostView) -> Iterator[Trouble]:
 )
 def services(host: HostView) -> Iterator[Trouble]:
     """Look for services that have given up."""
-    for group in Group:
-        state = host.facts.units.get(f"bastide-{group}.service", "")
-        if state in {"failed", "activating"} and group in host.needs.groups:
-            yield Trouble(f"bastide-{group}.service is {state}")
+    for unit, state in sorted(host.facts.units.items()):
+        if state in {"failed", "activating"} and unit in host.needs.units:
+            yield Trouble(f"{unit} is {state}")
 
 
 CHECKS = checks_in(globals())

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from bastide.layout import HOST_OPT, HOST_STATE
 from bastide.plan import changes
 from bastide.plan.memory import memory_needed
+from bastide.plan.ports import service_ports as ports_of_site
 from bastide.plan.preflight.check import (
     HostView,
     PreflightInputs,
@@ -15,8 +16,9 @@ from bastide.plan.preflight.check import (
     checks_in,
     refuses,
 )
+from bastide.plan.services import endpoints
 from bastide.schema.facts import HostFacts, Listener
-from bastide.schema.site import METRICS_PORT, Group
+from bastide.schema.site import SERVING, Group
 from bastide.sizing.memory import MIB
 
 OTHER_SYSTEM = "BAS-5005"
@@ -200,7 +202,7 @@ def ports(host: HostView) -> Iterator[Trouble]:
     """Look for others that listen where our services will."""
     wanted = service_ports(host)
     for group in host.needs.groups:
-        for listener in host.facts.listeners:
+        for listener in host.facts.listeners if group in SERVING else ():
             if listener.port == wanted[group] and not _is_ours(listener, group):
                 yield _taken(listener, group)
 
@@ -208,28 +210,25 @@ def ports(host: HostView) -> Iterator[Trouble]:
 @refuses(
     Subject.FACTS,
     PORT_TAKEN,
-    "the port of the gateway's metrics is free",
+    "the ports of monitoring and of the gateway's metrics are free",
     "A port that a service needs is taken; the message names process and unit",
     "stop that process, or choose another port under `network`",
 )
-def metrics_port(host: HostView) -> Iterator[Trouble]:
-    """Look for others that listen where the gateway gives its metrics."""
-    for listener in host.facts.listeners if Group.GATEWAY in host.needs.groups else ():
-        if listener.port == METRICS_PORT and not _is_ours(listener, Group.GATEWAY):
-            what = f"port {METRICS_PORT}, which the gateway's metrics need, is taken by process "
-            unit = f" of unit {listener.unit}" if listener.unit else ""
-            yield Trouble(f"{what}{listener.process or 'unknown'}{unit}", "stop it")
+def metrics_ports(host: HostView) -> Iterator[Trouble]:
+    """Look for others that listen where metrics are given and collected."""
+    for each in endpoints(host.site, host.needs.host):
+        fixed = each.port not in service_ports(host).values() or each.name == "prometheus"
+        for listener in host.facts.listeners if fixed and each.unit in host.needs.units else ():
+            if listener.port == each.port and listener.unit != each.unit:
+                what = f"port {each.port}, which is needed for {each.name}, is taken by process "
+                unit = f" of unit {listener.unit}" if listener.unit else ""
+                yield Trouble(f"{what}{listener.process or 'unknown'}{unit}", "stop it")
 
 
 def service_ports(host: HostView) -> dict[Group, int]:
-    """Return the port of each service of the site."""
-    network = host.site.network
-    return {
-        Group.LLM: network.llm_port,
-        Group.EMBEDDINGS: network.embeddings_port,
-        Group.VECTORDB: network.vectordb_port,
-        Group.GATEWAY: network.gateway_port,
-    }
+    """Return the port of each service of the site whose port the site chooses."""
+    found = ports_of_site(host.site)
+    return {group: found[group] for group in SERVING}
 
 
 def _taken(listener: Listener, group: Group) -> Trouble:

@@ -31,6 +31,7 @@ from bastide_host.rotation import rotate_in, rotate_out
 from bastide_host.settled import settled
 from bastide_host.stage import stage
 from bastide_host.switch import fingerprint, units_to_restart
+from bastide_host.telemetry import keep_telling, note
 from bastide_host.transition import begin, promote, revert, revert_begin, revert_end, switch
 from bastide_host.units import describe, health, restart
 from bastide_host.validate import validate
@@ -91,6 +92,7 @@ _READ_ONLY: dict[str, Command] = {
     "watch-status": lambda paths, _options: watch.status(paths),
     "watch-stop": lambda paths, _options: watch.stop(paths),
     "watch-record": lambda paths, _options: watch.record(paths),
+    "metrics": lambda paths, options: keep_telling(paths, options.seconds),
     "health": lambda paths, options: health(paths, options.units, options.seconds),
 }
 # They change only the running gateway, may wait for long, and can be repeated or undone at any
@@ -141,6 +143,7 @@ _CHANGING: dict[str, Command] = {
     "revert": lambda paths, _options: revert(paths),
     "revert-end": lambda paths, _options: revert_end(paths),
     "retire": lambda paths, options: retire(paths, options.seconds),
+    "note": lambda paths, _options: note(paths, _given()),
     "restart": lambda paths, options: restart(paths, options.units),
     "firewall-load": lambda paths, _options: firewall.load(paths),
     "firewall-keep": lambda paths, _options: firewall.keep(

@@ -25,8 +25,13 @@ _POLICY = "/usr/sbin/policy-rc.d"
 _POLICY_TEXT = (
     "#!/bin/sh\n# By Bastide, only while it installs packages: no daemon starts.\nexit 101\n"
 )
-# Bastide runs these programs with units of its own.
-_MASKED = {"haproxy": "haproxy.service", "keepalived": "keepalived.service"}
+_MASKED = {  # Bastide runs these programs with units of its own
+    "haproxy": "haproxy.service",
+    "keepalived": "keepalived.service",
+    "prometheus": "prometheus.service",
+    "prometheus-alertmanager": "prometheus-alertmanager.service",
+    "prometheus-node-exporter": "prometheus-node-exporter.service",
+}
 
 
 def packages_to_install(

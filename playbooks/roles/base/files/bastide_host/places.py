@@ -21,6 +21,9 @@ _LINKS = (
     "/etc/bastide/release.json",
     "/etc/bastide/upgrade-manifest.yaml",
     "/etc/systemd/system/haproxy.service",
+    "/etc/systemd/system/prometheus.service",
+    "/etc/systemd/system/prometheus-alertmanager.service",
+    "/etc/systemd/system/prometheus-node-exporter.service",
 )
 _MANY = (  # folder, pattern
     ("/etc/systemd/system", "bastide-*.service"),
@@ -41,8 +44,9 @@ def places(paths: Paths) -> dict[str, str]:
             found[f"{folder}/{path.name}"] = _state(path)
     for path in internet_sources(paths):
         found["/" + str(path.relative_to(paths.root))] = "internet source"
-    if paths.at("/var/lib/bastide/vectordb").is_dir():
-        found["/var/lib/bastide/vectordb"] = "folder"
+    for name in ("vectordb", "prometheus", "alertmanager", "metrics"):
+        if paths.at(f"/var/lib/bastide/{name}").is_dir():
+            found[f"/var/lib/bastide/{name}"] = "folder"
     return {name: state for name, state in found.items() if state}
 
 

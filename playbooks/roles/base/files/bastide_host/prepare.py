@@ -87,7 +87,12 @@ def prepare(paths: Paths, program: str | None) -> JsonObject:
 SECRET_FILES = (  # name in the input, file, mode, groups that get it (empty: every host)
     ("ca_pem", "/etc/bastide/ca.pem", 0o644, ()),
     ("api_key", "/etc/bastide/secrets/api_key", 0o600, ("vectordb",)),
-    ("read_only_api_key", "/etc/bastide/secrets/read_only_api_key", 0o600, ("vectordb",)),
+    (
+        "read_only_api_key",
+        "/etc/bastide/secrets/read_only_api_key",
+        0o600,
+        ("vectordb", "monitoring"),
+    ),
     ("gateway_pem", "/etc/bastide/secrets/gateway.pem", 0o600, ("gateway",)),
     ("gateway_keys_map", "/etc/bastide/secrets/gateway-keys.map", 0o600, ("gateway",)),
     ("vectordb_keys_map", "/etc/bastide/secrets/vectordb-keys.map", 0o600, ("gateway",)),

@@ -108,7 +108,12 @@ def _unhealthy(unit: str, what: str) -> AgentError:
 
 
 def answers(paths: Paths, url: str) -> str:
-    """Return an empty text if ``url`` answers 200, else what happened instead."""
+    """Return an empty text if ``url`` answers 200, else what happened instead.
+
+    A unit without a URL has told systemd that it is well, or it would not be active.
+    """
+    if not url:
+        return ""
     parts = urllib.parse.urlsplit(url)
     host, port = parts.hostname or "", parts.port
     connection: http.client.HTTPConnection

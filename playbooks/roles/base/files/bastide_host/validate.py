@@ -20,6 +20,9 @@ def validate(paths: Paths, description: JsonObject) -> JsonObject:
     checks = (
         ("haproxy.cfg", _check_gateway),
         ("vectordb.yaml", _check_vectordb),
+        ("prometheus.yml", _check_prometheus),
+        ("prometheus-*.yml", _check_rules),
+        ("alertmanager.yml", _check_alertmanager),
         ("*.json", _check_model),
         ("nftables.nft", lambda _paths, target, _config: check_firewall(target)),
     )
@@ -37,6 +40,19 @@ def _check_gateway(paths: Paths, _target: Path, config: Path) -> None:
 def _check_vectordb(paths: Paths, target: Path, config: Path) -> None:
     program = str(target / "venv/bin/bastide-vectordb")
     _ask(paths, config, [program, "--config", str(config), "--check"])
+
+
+def _check_prometheus(paths: Paths, _target: Path, config: Path) -> None:
+    # The key's file is there only once the unit runs: only the syntax can be looked at.
+    _ask(paths, config, ["/usr/bin/promtool", "check", "config", "--syntax-only", str(config)])
+
+
+def _check_rules(paths: Paths, _target: Path, config: Path) -> None:
+    _ask(paths, config, ["/usr/bin/promtool", "check", "rules", str(config)])
+
+
+def _check_alertmanager(paths: Paths, _target: Path, config: Path) -> None:
+    _ask(paths, config, ["/usr/bin/amtool", "check-config", str(config)])
 
 
 def _ask(paths: Paths, config: Path, argv: list[str]) -> None:

@@ -1,0 +1,154 @@
+"""Every alert fires where it must, is silent where it must not, and says what to do."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import plan_factories as make
+import pytest
+import yaml
+
+from bastide import resources
+from bastide.render.trees import render_trees
+from bastide.schema.loading import load_yaml
+from bastide.schema.monitoring import Monitoring, Receiver
+from bastide.schema.release import Release
+from bastide.schema.site import SERVING, Group, Site
+
+pytestmark = pytest.mark.integration
+CASES = Path(__file__).with_name("alerts.test.yml")
+PAGE = Path(__file__).resolve().parents[3] / "docs/monitoring.md"
+# What tells that somebody must act; each has its words where they are read at night.
+WORDS = ("summary", "action", "runbook")
+
+
+def make_site(**monitoring: Any) -> Site:
+    site = make.make_site({"host1": (*SERVING, Group.MONITORING)})
+    return site.replace(monitoring=Monitoring(**monitoring))
+
+
+def render(site: Site, folder: Path) -> Path:
+    """Write what the monitoring host gets; return the folder with its configuration."""
+    release = load_yaml(resources.catalogue() / "releases/starter-2026.12.0.yaml", Release)
+    trees = render_trees(site, release, make.make_manifest(), make.make_cards())
+    for path, file in trees["host1"].files.items():
+        place = folder / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(file.content)
+    return folder / "etc"
+
+
+def ask(*argv: str | Path, cwd: Path) -> str:
+    done = subprocess.run(
+        [str(part) for part in argv], cwd=cwd, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def etc(tmp_path: Path) -> Path:
+    return render(make_site(), tmp_path)
+
+
+def alerts_in(etc: Path) -> dict[str, dict[str, Any]]:
+    groups = yaml.safe_load((etc / "prometheus-alerts.yml").read_text())["groups"]
+    return {rule["alert"]: rule for group in groups for rule in group["rules"]}
+
+
+def test_prometheus_takes_its_configuration(etc: Path, programs: Path) -> None:
+    ask(programs / "promtool", "check", "config", "--syntax-only", "prometheus.yml", cwd=etc)
+    ask(programs / "promtool", "check", "rules", "--lint=all", "--lint-fatal",
+        "prometheus-rules.yml", "prometheus-alerts.yml", cwd=etc)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "receivers",
+    [
+        {},
+        {"oncall": Receiver(webhook="http://10.0.0.9:9000/alerts")},
+        {
+            "oncall": Receiver(webhook="https://10.0.0.9/alerts"),
+            "night": Receiver(
+                mail_to="night@plant.internal",
+                mail_from="bastide@plant.internal",
+                mail_server="10.0.0.25:25",
+            ),
+        },
+    ],
+    ids=["nobody", "webhook", "webhook and mail"],
+)
+def test_alertmanager_takes_its_configuration(
+    tmp_path: Path, programs: Path, receivers: dict[str, Receiver]
+) -> None:
+    etc = render(make_site(receivers=receivers), tmp_path)
+    said = ask(programs / "amtool", "check-config", "alertmanager.yml", cwd=etc)
+    assert "SUCCESS" in said
+    config = (etc / "alertmanager.yml").read_text()
+    unit = (tmp_path / "units/bastide-alertmanager.service").read_text()
+    for each in receivers.values():
+        target = each.webhook or each.mail_server
+        assert target
+        assert json.dumps(target) in config
+        assert f"IPAddressAllow={re.findall('[0-9.]{7,}', target)[0].partition(':')[0]}" in unit
+
+
+def test_every_alert_fires_and_does_not_fire(etc: Path, programs: Path) -> None:
+    """The cases' labels are compared; annotations are taken from what fires."""
+    rules = strip_texts(etc)
+    shutil.copy(CASES, rules / CASES.name)
+    ask(programs / "promtool", "test", "rules", CASES.name, cwd=rules)
+
+
+def strip_texts(etc: Path) -> Path:
+    """Return a folder with the same rules without annotations, which promtool would compare."""
+    folder = etc.with_name("bare")
+    folder.mkdir()
+    for name in ("prometheus-rules.yml", "prometheus-alerts.yml"):
+        document = yaml.safe_load((etc / name).read_text())
+        for group in document["groups"]:
+            for rule in group["rules"]:
+                rule.pop("annotations", None)
+        (folder / name).write_text(yaml.safe_dump(document))
+    return folder
+
+
+def test_the_cases_can_fail(etc: Path, programs: Path) -> None:
+    rules = strip_texts(etc)
+    broken = CASES.read_text().replace("host: b, instance: 'b:9100'", "host: c, instance: 'b:9100'")
+    (rules / CASES.name).write_text(broken)
+    done = subprocess.run(
+        [str(programs / "promtool"), "test", "rules", CASES.name], cwd=rules, check=False
+    )
+    assert done.returncode != 0
+
+
+def test_no_alert_is_without_cases_on_both_sides(etc: Path) -> None:
+    cases = yaml.safe_load(CASES.read_text())["tests"]
+    asked = [case for each in cases for case in each["alert_rule_test"]]
+    fires = {case["alertname"] for case in asked if case["exp_alerts"]}
+    silent = {case["alertname"] for case in asked if not case["exp_alerts"]}
+    assert fires == silent == set(alerts_in(etc))
+
+
+def test_every_alert_says_what_to_do_and_where_that_is_explained(etc: Path) -> None:
+    headings = re.findall(r"^### (\w+)$", PAGE.read_text(), re.MULTILINE)
+    alerts = alerts_in(etc)
+    for name, rule in alerts.items():
+        assert set(rule["annotations"]) == set(WORDS), name
+        assert rule["labels"]["severity"] in {"page", "ticket"}, name
+        assert rule["annotations"]["runbook"] == f"docs/monitoring.md#{name.lower()}"
+    assert sorted(headings) == sorted(alerts)
+
+
+def test_backups_are_asked_for_only_if_the_site_wants_them(tmp_path: Path) -> None:
+    asked = alerts_in(render(make_site(backups_hours=26), tmp_path / "a"))["BackupOld"]["expr"]
+    not_asked = alerts_in(render(make_site(), tmp_path / "b"))["BackupOld"]["expr"]
+    assert "absent(" in asked
+    assert "93600" in asked
+    assert "absent(" not in not_asked
