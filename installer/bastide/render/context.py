@@ -23,7 +23,8 @@ Names in templates (all values are plain JSON types):
               the host
 ``units``     the units that run on this host all the time
 ``monitored`` whether site and release have monitoring
-``metrics``   where this host gives its metrics: ``bind``; and of all hosts, in ``hosts``, each with
+``metrics``   where this host gives its metrics: ``bind``, and to whom beside loopback: ``allow``;
+              and of all hosts, in ``hosts``, each with
               ``name``, ``address`` and ``groups``, as the monitoring host reaches it
 ``alert_receivers``  addresses that alerts are sent to
 """
@@ -41,7 +42,7 @@ from bastide.errors import ConfigError
 from bastide.plan.firewall import firewall_lines, firewall_peers, ssh_networks
 from bastide.plan.floating import floats
 from bastide.plan.flows import shown, unit_networks
-from bastide.plan.ports import bind_address, service_ports
+from bastide.plan.ports import LOOPBACK, bind_address, service_ports
 from bastide.plan.services import components_on, metrics_address, units_of
 from bastide.render.features import features
 from bastide.schema.artifact import Artifact, ArtifactKind, Component, Manifest
@@ -132,7 +133,10 @@ def _units(site: Site, monitored: bool, host: str) -> list[str]:  # noqa: FBT001
 
 def _metrics(site: Site, host: str) -> dict[str, Any]:
     hosts = [{**_host(site, name), "address": metrics_address(site, name)} for name in site.hosts]
-    return {"bind": metrics_address(site, host), "hosts": hosts}
+    bind = metrics_address(site, host)
+    askers = {host, *site.hosts_in(Group.MONITORING)} if bind != LOOPBACK else set()
+    allow = sorted(str(site.hosts[name].address) for name in askers)
+    return {"bind": bind, "allow": allow, "hosts": hosts}
 
 
 def host_context(
