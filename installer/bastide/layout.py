@@ -427,6 +427,7 @@ HOST_FOLDERS = {  # that Bastide makes on a host, with their modes
     HOST_ETC: 0o755,
     HOST_SECRETS: 0o700,
 }
+HOST_DATA = (HOST_STATE / "vectordb", HOST_STATE / "snapshots")  # an uninstall leaves it
 HOST_RELEASE = HOST_ETC / "release.json"
 HOST_UPGRADE_MANIFEST = HOST_ETC / "upgrade-manifest.yaml"
 

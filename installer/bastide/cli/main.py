@@ -31,6 +31,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "bastide.cli.restore",
         "Bring a backup back, on the same or other hosts; prove it.",
     ),
+    "uninstall": (
+        "bastide.cli.uninstall",
+        "Take Bastide off hosts; data stays unless asked twice.",
+    ),
     "cost": ("bastide.cli.cost", "Compare a year by token, rented, or on servers of one's own."),
     "lab": ("bastide.cli.lab", "Rehearse on disposable, air-gapped systemd hosts."),
     "schema": ("bastide.cli.schema", "Print the JSON Schema of a file that you edit."),

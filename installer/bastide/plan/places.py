@@ -288,6 +288,9 @@ def _packages(facts: HostFacts, moves: Moves) -> Iterator[PathChange]:
         if effects.masks and facts.places.get(mask) != "link /dev/null":
             yield PathChange(path=mask, why="masked: a unit of Bastide's runs the program")
     if moves.packages:
+        record = str(HOST_STATE / "installed-packages.json")
+        why = "which OS packages were not there before: an uninstall removes them"
+        yield PathChange(path=record, why=why, certain=False)
         for path, what in MANAGED.items():
             yield PathChange(path=path, why=what, whole=True, certain=False)
 

@@ -102,7 +102,7 @@ def test_daemons_are_kept_from_starting_only_for_a_while(host: Paths) -> None:
     with packages.no_daemon_starts(host):
         assert "exit 101" in policy.read_text()
     assert policy.read_text() == "#!/bin/sh\n# the administrator's\n"
-    policy.write_text(packages._POLICY_TEXT)  # what a killed run leaves
+    policy.write_text(packages.POLICY_TEXT)  # what a killed run leaves
     with packages.no_daemon_starts(host):
         pass
     assert not policy.exists()

@@ -33,6 +33,7 @@ from bastide_host.stage import stage
 from bastide_host.switch import fingerprint, units_to_restart
 from bastide_host.telemetry import keep_telling, note
 from bastide_host.transition import begin, promote, revert, revert_begin, revert_end, switch
+from bastide_host.uninstall import uninstall, uninstall_list
 from bastide_host.units import describe, health, restart
 from bastide_host.validate import validate
 
@@ -93,6 +94,7 @@ _READ_ONLY: dict[str, Command] = {
     "watch-stop": lambda paths, _options: watch.stop(paths),
     "watch-record": lambda paths, _options: watch.record(paths),
     "metrics": lambda paths, options: keep_telling(paths, options.seconds),
+    "uninstall-list": lambda paths, _options: uninstall_list(paths),
     "health": lambda paths, options: health(paths, options.units, options.seconds),
 }
 # They change only the running gateway, may wait for long, and can be repeated or undone at any
@@ -144,6 +146,7 @@ _CHANGING: dict[str, Command] = {
     "revert-end": lambda paths, _options: revert_end(paths),
     "retire": lambda paths, options: retire(paths, options.seconds),
     "note": lambda paths, _options: note(paths, _given()),
+    "uninstall": lambda paths, _options: uninstall(paths, _given()),
     "restart": lambda paths, options: restart(paths, options.units),
     "firewall-load": lambda paths, _options: firewall.load(paths),
     "firewall-keep": lambda paths, _options: firewall.keep(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +15,7 @@ from bastide_host.host import (
     JsonObject,
     Paths,
     link_atomic,
+    read_json,
     run,
     tail,
     text_of,
@@ -21,8 +23,11 @@ from bastide_host.host import (
 )
 from bastide_host.stage import blobs_of
 
-_POLICY = "/usr/sbin/policy-rc.d"
-_POLICY_TEXT = (
+POLICY = "/usr/sbin/policy-rc.d"
+POLICY_SAVED = "policy-rc.d.before-bastide"
+SOURCE = "/etc/apt/sources.list.d/bastide.list"
+RECORD = "installed-packages.json"  # below the state folder: what was not there before
+POLICY_TEXT = (
     "#!/bin/sh\n# By Bastide, only while it installs packages: no daemon starts.\nexit 101\n"
 )
 _MASKED = {  # Bastide runs these programs with units of its own
@@ -104,17 +109,17 @@ def _apt_source(paths: Paths) -> bool:
         "# Bastide's packages of this release; each was verified by SHA-256 when it came.\n"
         f"deb [trusted=yes] file:{paths.repository} ./\n"
     )
-    return write_atomic(paths.at("/etc/apt/sources.list.d/bastide.list"), line.encode())
+    return write_atomic(paths.at(SOURCE), line.encode())
 
 
 @contextlib.contextmanager
 def no_daemon_starts(paths: Paths) -> Iterator[None]:
     """Keep maintainer scripts from starting daemons; an administrator's own policy comes back."""
-    policy = paths.at(_POLICY)
-    saved = policy.with_name("policy-rc.d.before-bastide")
-    if policy.exists() and text_of(policy) != _POLICY_TEXT:
+    policy = paths.at(POLICY)
+    saved = policy.with_name(POLICY_SAVED)
+    if policy.exists() and text_of(policy) != POLICY_TEXT:
         policy.replace(saved)
-    write_atomic(policy, _POLICY_TEXT.encode(), 0o755)
+    write_atomic(policy, POLICY_TEXT.encode(), 0o755)
     try:
         yield
     finally:
@@ -125,7 +130,7 @@ def no_daemon_starts(paths: Paths) -> Iterator[None]:
 
 def _apt(*arguments: str) -> None:
     options = {
-        "Dir::Etc::sourcelist": "/etc/apt/sources.list.d/bastide.list",
+        "Dir::Etc::sourcelist": SOURCE,
         "Dir::Etc::sourceparts": "-",
         "APT::Get::List-Cleanup": "0",
         "Acquire::Languages": "none",
@@ -151,6 +156,21 @@ def lacking(paths: Paths, description: JsonObject) -> list[str]:
     return packages_to_install(wanted, installed_packages(paths), _newer)
 
 
+def _remember(paths: Paths, missing: list[str]) -> None:
+    """Write down which packages were not there before: an uninstall removes those and no others.
+
+    On a host that is older than this record, apt's history tells of the earlier ones.
+    """
+    installed = installed_packages(paths)
+    new = {each.split("=", 1)[0] for each in missing} - set(installed)
+    known = read_json(paths.state / RECORD)
+    if known is None and (paths.state / "good.json").exists():
+        return  # half a record would hide what apt's history knows
+    packages = sorted({*(known or {}).get("packages", []), *new})
+    content = json.dumps({"format": "bastide.installed/1", "packages": packages}, indent=2)
+    write_atomic(paths.state / RECORD, (content + "\n").encode())
+
+
 def install_packages(paths: Paths, description: JsonObject) -> JsonObject:
     """Install the OS packages that the host lacks, from the local repository alone.
 
@@ -163,6 +183,7 @@ def install_packages(paths: Paths, description: JsonObject) -> JsonObject:
         for package, unit in _MASKED.items():
             if any(each.startswith(f"{package}=") for each in missing):
                 link_atomic(paths.units / unit, "/dev/null")
+        _remember(paths, missing)
         with no_daemon_starts(paths):
             _apt("update")
             _apt("install", "--yes", "--no-install-recommends", *missing)

@@ -26,7 +26,7 @@ _LOCAL = re.compile(
     r"^(?:URIs:\s*|deb(?:-src)?\s+(?:\[[^\]]*\]\s+)?)(?:file|cdrom|copy):", re.MULTILINE
 )
 _ANY = re.compile(r"^(?:URIs:|deb(?:-src)?\s)", re.MULTILINE)
-_ASIDE = ".disabled-by-bastide"
+ASIDE = ".disabled-by-bastide"
 
 
 def make_folders(paths: Paths) -> list[str]:
@@ -58,7 +58,7 @@ def set_sources_aside(paths: Paths) -> list[str]:
     """
     moved = []
     for path in internet_sources(paths):
-        path.rename(path.with_name(path.name + _ASIDE))
+        path.rename(path.with_name(path.name + ASIDE))
         moved.append("/" + str(path.relative_to(paths.root)))
     if moved:
         record = paths.state / "disabled-sources.json"
