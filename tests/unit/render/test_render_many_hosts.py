@@ -170,3 +170,15 @@ def test_a_floating_address_must_be_free_and_of_one_kind(address: str) -> None:
 def test_clients_are_told_the_floating_address_first() -> None:
     site = make_site(TWO, gateway_address=VIP)
     assert site.gateway_addresses() == tuple(map(ip_address, (VIP, "10.0.0.11", "10.0.0.12")))
+
+
+@pytest.mark.parametrize("group", [Group.LLM, Group.EMBEDDINGS])
+def test_a_new_server_changes_nothing_but_the_gateways_and_restarts_none(group: Group) -> None:
+    hosts = {"a": (Group.LLM, Group.EMBEDDINGS), "b": (Group.VECTORDB,), "c": (Group.GATEWAY,)}
+    before = rendered(make_site(hosts))
+    now = rendered(make_site({**hosts, "new": (group,)}))
+    assert [name for name in before if now[name].sha256 != before[name].sha256] == ["c"]
+    differing = {
+        path for path, file in now["c"].files.items() if file != before["c"].files.get(path)
+    }
+    assert differing == {"etc/haproxy.cfg"}  # a reload: the unit and its rights are the same

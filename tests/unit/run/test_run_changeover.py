@@ -20,7 +20,7 @@ from bastide.run.changeover import (
 from bastide.run.events import Finished, PhaseStarted, Status, StepEnded
 from bastide.run.gates import GateResult
 from bastide.run.runner import Outcome
-from bastide.schema.plan import Plan
+from bastide.schema.plan import LeavingHost, Plan
 from bastide.schema.release import Gate
 from bastide.schema.site import SERVING, Group
 
@@ -172,3 +172,34 @@ def test_a_failure_before_the_switch_disturbs_no_host(move: Move, ending: Ending
     over.take(PhaseStarted("(2/6) STAGE: bring agent"))
     assert over.go(move).ending is ending
     assert boards.played == ["install host2,host1"]
+
+
+@pytest.mark.parametrize("gates", [(Gate.HEALTH,), ALL])
+def test_hosts_that_left_stop_after_everything_is_good(gates: tuple[Gate, ...]) -> None:
+    left = LeavingHost(host="host3", address="10.0.0.13", groups=(Group.LLM,))
+    boards = Boards(plan_of(gates).replace(leaving=(left,)))
+    assert ChangeOver(boards, Keeper(), "p").go(Move.FRESH).ending is Ending.KEPT
+    assert boards.played[-1] == "retire"
+    assert boards.played[-2] in {"promote", "install host2,host1"}
+
+
+def test_a_host_that_is_forgotten_is_left_alone() -> None:
+    left = LeavingHost(host="host3", address="10.0.0.13", groups=(Group.LLM,), forgotten=True)
+    boards = Boards(plan_of((Gate.HEALTH,)).replace(leaving=(left,)))
+    assert ChangeOver(boards, Keeper(), "p").go(Move.FRESH).ending is Ending.KEPT
+    assert boards.played == ["install host2,host1"]
+
+
+def test_a_host_that_does_not_stop_is_tried_again_by_the_next_run() -> None:
+    left = LeavingHost(host="host3", address="10.0.0.13", groups=(Group.LLM,))
+    boards = Boards(
+        plan_of((Gate.HEALTH,)).replace(leaving=(left,)), {"retire": outcome(good=False)}
+    )
+    assert ChangeOver(boards, Keeper(), "p").go(Move.FRESH).ending is Ending.OPEN
+
+
+def test_nothing_stops_while_hosts_go_back() -> None:
+    left = LeavingHost(host="host3", address="10.0.0.13", groups=(Group.LLM,))
+    boards = Boards(plan_of(ALL).replace(leaving=(left,)))
+    assert ChangeOver(boards, Keeper(Gate.VERIFICATION), "p").go(Move.FRESH).ending is Ending.UNDONE
+    assert "retire" not in boards.played

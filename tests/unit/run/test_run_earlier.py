@@ -13,7 +13,7 @@ from bastide.errors import ConfigError
 from bastide.layout import RunFolder, SiteFolder
 from bastide.plan.planner import make_plan
 from bastide.render.trees import HostTree, TreeFile, read_tree
-from bastide.run.earlier import choose, good_runs, site_of, trees_of
+from bastide.run.earlier import choose, good_runs, last_site, site_of, trees_of
 from bastide.schema.facts import SiteFacts
 
 TREES = {
@@ -106,3 +106,13 @@ def test_files_that_are_not_those_of_the_plan_are_refused(site: SiteFolder, cont
 def test_an_archive_of_a_tree_is_read_back_to_the_same_bytes() -> None:
     tree = HostTree("h", {"etc/a": TreeFile(b"a", 0o644), "units/b.service": TreeFile(b"", 0o600)})
     assert read_tree("h", tree.tar) == tree
+
+
+def test_the_last_site_is_that_of_the_newest_good_run(site: SiteFolder, tmp_path: Path) -> None:
+    newest = RunFolder(site.runs / "2026-2")
+    other = make.make_inputs().site.replace(name="renamed")
+    newest.site.write_bytes(other.canonical())
+    found = last_site(site)
+    assert found is not None
+    assert found.name == "renamed"
+    assert last_site(SiteFolder(tmp_path / "nowhere")) is None
