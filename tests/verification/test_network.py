@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import socket
+import ssl
 
+import httpx
 import pytest
 
-from bastide.schema.expectations import ExpectedListener
+from bastide.schema.expectations import Expectations, ExpectedListener
 from bastide.verify.observe import Listening, listening
 from bastide.verify.suite import Machine, Saw
 
 pytestmark = pytest.mark.area("Network")
 
+ANSWER = 20.0  # s for a gateway to say how it is
 REFUSAL = 3.0  # s to wait for a connection that should not come about
 
 
@@ -55,3 +58,25 @@ def test_inner_ports_are_closed_to_the_outside(machine: Machine, saw: Saw) -> No
         else:
             reached.append(f"{each.service} (port {each.port})")
     assert not reached, f"reached from outside: {', '.join(reached)}"
+
+
+def test_every_gateway_answers(expected: Expectations, tls: ssl.SSLContext, saw: Saw) -> None:
+    """Every gateway answers at its own address, and one of them at the floating one"""
+    gateway = expected.gateway
+    wrong = []
+    for address in (gateway.address, *gateway.others):
+        place = f"[{address}]" if ":" in address else address
+        try:
+            answer = httpx.get(
+                f"https://{place}:{gateway.port}/healthz",
+                verify=tls,
+                trust_env=False,
+                timeout=ANSWER,
+            )
+            saw(f"{address}: {answer.status_code}")
+            ok = answer.status_code == httpx.codes.OK
+        except httpx.HTTPError as error:
+            saw(f"{address}: {error}")
+            ok = False
+        wrong += [] if ok else [address]
+    assert not wrong, f"no good answer from {', '.join(wrong)}"

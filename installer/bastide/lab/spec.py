@@ -114,6 +114,11 @@ def host_address(lab: str, host: str) -> str:
     return f"{_network(lab)}.{_FIRST_HOST + host_number(host)}"
 
 
+def floating_address(lab: str) -> str:
+    """Return an IPv4 address that no host of the lab has, for gateways to share."""
+    return f"{_network(lab)}.250"
+
+
 def namespace_prefix(lab: str) -> str:
     """Return what all network namespaces of a lab begin with, dash included."""
     return f"bastide-{lab}-"

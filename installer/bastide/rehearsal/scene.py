@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bastide.errors import ConfigError
 from bastide.lab import spec as lab
@@ -34,16 +34,19 @@ class Scene:
         lab: The lab's name.
         hosts: Every host of the site, the wanted one's first.
         control: The control node's addresses: in production, in the lab.
+        floating: The address that the gateways share, in production, with the lab's.
     """
 
     lab: str
     hosts: tuple[HostPair, ...]
     control: tuple[str, str]
+    floating: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def addresses(self) -> dict[str, str]:
         """The lab's address for each address of production."""
-        return {**{pair.address: pair.lab_address for pair in self.hosts}, **dict([self.control])}
+        pairs = {pair.address: pair.lab_address for pair in self.hosts}
+        return {**pairs, **dict([self.control]), **self.floating}
 
     def pair(self, host: str) -> HostPair:
         """Return a host of the site with the one that plays it."""
@@ -82,7 +85,9 @@ def set_scene(name: str, wanted: Site, present: Site | None) -> Scene:
             )
         )
     control = (str(wanted.network.control_address), lab.control_address(name))
-    return Scene(name, tuple(pairs), control)
+    shared = (site.network.gateway_address for site in (present, wanted) if site is not None)
+    floating = {str(each): lab.floating_address(name) for each in shared if each is not None}
+    return Scene(name, tuple(pairs), control, floating)
 
 
 def lab_release(site: Site, distribution: str, version: str) -> str:
@@ -108,6 +113,9 @@ def site_in_lab(site: Site, scene: Scene, ssh: Ssh) -> Site:
         for name, host in site.hosts.items()
     }
     network = site.network.replace(control_address=scene.control[1])
+    if network.gateway_address is not None:
+        here = scene.floating[str(network.gateway_address)]
+        network = network.replace(gateway_address=here)
     return site.replace(hosts=hosts, network=network, ssh=ssh)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bastide.errors import ConfigError
-from bastide.lab.spec import control_address
+from bastide.lab.spec import control_address, floating_address
 from bastide.rehearsal.scene import (
     bounded,
     lab_release,
@@ -37,6 +37,7 @@ def sites(draw: st.DrawFn, most: int = 40) -> Site:
     )
     numbers = draw(st.permutations(range(2, 2 + len(names))))
     single = {group: draw(st.sampled_from(names)) for group in (Group.VECTORDB, Group.GATEWAY)}
+    floating = {"gateway_address": "10.20.0.254"} if draw(st.booleans()) else {}
     hosts = {}
     for name, number in zip(names, numbers, strict=True):
         groups = set(draw(st.sets(st.sampled_from(MANY), min_size=1)))
@@ -53,6 +54,7 @@ def sites(draw: st.DrawFn, most: int = 40) -> Site:
             "ssh": {"private_key": "k", "known_hosts": "h", "user": "admin", "port": 2222},
             "network": {
                 "control_address": "10.20.0.1",
+                **floating,
                 "gateway_port": draw(st.integers(1024, 2000)),
                 "llm_port": draw(st.integers(2001, 3000)),
             },
@@ -84,7 +86,7 @@ def test_groups_counts_ports_and_models_stay(site: Site) -> None:
     for name, host in lab.hosts.items():
         assert host.model_dump(exclude=own) == site.hosts[name].model_dump(exclude=own)
         assert str(host.address) == scene.pair(name).lab_address
-    network = {"control_address"}
+    network = {"control_address", "gateway_address"}
     assert lab.network.model_dump(exclude=network) == site.network.model_dump(exclude=network)
     assert str(lab.network.control_address) == control_address("rehearsal")
     assert lab.ssh == LAB_SSH  # port and user, too, are the lab's
@@ -164,3 +166,27 @@ def test_bytes_that_are_no_text_stay() -> None:
     tree = HostTree("host1", {"etc/a": TreeFile(content, 0o644)})
     found = tree_in_lab(tree, {"10.0.0.1": "10.213.1.11"}).files["etc/a"]
     assert found.content == b"\xff\x00 10.213.1.11 \xfe"
+
+
+def test_the_gateways_shared_address_is_one_of_the_labs() -> None:
+    site = Site.model_validate(
+        {
+            "format": "bastide.site/1",
+            "name": "plant",
+            "release": "starter",
+            "target": "debian12-x86_64",
+            "ssh": {"private_key": "k", "known_hosts": "h"},
+            "network": {"control_address": "10.20.0.1", "gateway_address": "10.20.0.9"},
+            "hosts": {
+                "a": {"address": "10.20.0.2", "groups": list(Group)},
+                "b": {"address": "10.20.0.3", "groups": ["gateway"]},
+            },
+            "models": {"llm": "chat", "embeddings": "embed"},
+        }
+    )
+    scene = set_scene("plant", site, None)
+    there = site_in_lab(site, scene, LAB_SSH).network.gateway_address
+    assert str(there) == floating_address("plant")
+    tree = HostTree("a", {"etc/haproxy.cfg": TreeFile(b"bind 10.20.0.9:8443 ssl", 0o644)})
+    inside = tree_in_lab(tree, scene.addresses).files["etc/haproxy.cfg"].content.decode()
+    assert inside == f"bind {there}:8443 ssl"
