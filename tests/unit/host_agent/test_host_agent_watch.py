@@ -81,7 +81,8 @@ def test_the_filter_takes_what_is_outside_and_name_lookups(
     networks: list[Network], target: ipaddress.IPv4Address | ipaddress.IPv6Address, kind: int,
     data: st.DataObject,
 ) -> None:  # fmt: skip
-    if networks and data.draw(st.booleans()):  # random addresses hardly ever are in a network
+    inside: bool = data.draw(st.booleans())
+    if networks and inside:  # random addresses hardly ever are in a network
         chosen = data.draw(st.sampled_from(networks))
         target = chosen[data.draw(st.integers(0, min(chosen.num_addresses - 1, 1 << 30)))]
     port = data.draw(st.sampled_from([9, 443, *NAME_PORTS]))
