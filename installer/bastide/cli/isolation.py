@@ -23,11 +23,12 @@ from bastide.run.watch import start_watch, stop_watch
 from bastide.schema.isolation_report import IsolationReport
 from bastide.schema.receipt import decode64, fingerprint
 from bastide.site.config import load_site
-from bastide.store.isolation import sign_isolation
+from bastide.store.isolation import is_signed, sign_isolation
 from bastide.store.receipt import receipt_key
 from bastide.verify.isolation import statement, watched_host
 
 NOT_ISOLATED = "BAS-7062"
+NOT_AS_SIGNED = "BAS-7063"
 SECONDS = 60.0
 
 
@@ -40,6 +41,19 @@ class WatchBegun:
     """
 
     hosts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ReportCheck:
+    """A report whose signature fits.
+
+    Args:
+        report: The report.
+        key: Fingerprint of the key that signed it, to compare with the site's.
+    """
+
+    report: IsolationReport
+    key: str
 
 
 @dataclass(frozen=True)
@@ -120,6 +134,26 @@ def watch(site_dir: Path, wanted: Watch, report_dir: Path | None) -> IsolationRe
     return _write(report, report_dir or _new_folder(folder), failed)
 
 
+def check(path: Path) -> ReportCheck:
+    """Return a report whose signature fits.
+
+    Raises:
+        VerifyError: It is no report, or not as it was signed.
+    """
+    try:
+        report = IsolationReport.model_validate_json(path.read_bytes())
+        why = "" if is_signed(report) else "the signature does not fit"
+    except (OSError, ValueError) as error:
+        why = str(error).splitlines()[0]
+    if why:
+        raise VerifyError(
+            f"{path} is not a report of isolation as a site signed it: {why}",
+            code=NOT_AS_SIGNED,
+            hint="ask the site for isolation.json again",
+        )
+    return ReportCheck(report, fingerprint(decode64(report.key)))
+
+
 def _new_folder(folder: SiteFolder) -> Path:
     return folder.reports / f"isolation-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
 
@@ -147,9 +181,15 @@ def _write(report: IsolationReport, folder: Path, failed: str) -> IsolationResul
     return IsolationResult(report, page, data, failed)
 
 
-def view(result: IsolationResult | WatchBegun) -> None:
+def view(result: IsolationResult | WatchBegun | ReportCheck) -> None:
     """Print a result for people."""
     console = stdout()
+    if isinstance(result, ReportCheck):
+        said = result.report.statement
+        state = "proved" if said.good else f"not proved ({len(said.faults)} faults)"
+        console.print(f"site {said.site}, {said.made:%Y-%m-%d %H:%M} UTC: {state}", markup=False)
+        console.print(f"signed by {result.key}: compare it with the site's", markup=False)
+        return
     if isinstance(result, WatchBegun):
         console.print(f"watching {', '.join(result.hosts)}", markup=False)
         console.print("End it, and report, with: bastide verify --isolation --stop", markup=False)
@@ -172,8 +212,10 @@ def view(result: IsolationResult | WatchBegun) -> None:
     console.print(f"Report: {result.html}", markup=False)
 
 
-def about(result: IsolationResult | WatchBegun) -> dict[str, str]:
+def about(result: IsolationResult | WatchBegun | ReportCheck) -> dict[str, str]:
     """Return what the ledger says of it."""
+    if isinstance(result, ReportCheck):
+        return {"isolation": "a report's signature was checked"}
     if isinstance(result, WatchBegun):
         return {"isolation": "watching"}
     said = result.report.statement
@@ -188,6 +230,9 @@ def isolation_options(command: Callable[..., object]) -> Callable[..., object]:
         click.option("--seconds", type=click.FloatRange(1), default=SECONDS, show_default=True,
                      help="With --isolation: how long to watch."),
         click.option("--stop", is_flag=True, help="With --isolation: end the watch; report."),
+        click.option("--check", "check_file", metavar="FILE",
+                     type=click.Path(path_type=Path, dir_okay=False),
+                     help="With --isolation: check the signature of an isolation.json."),
         click.option("--start", is_flag=True, help="With --isolation: only begin to watch."),
         click.option("--isolation", is_flag=True,
                      help="Watch all hosts for packets that leave the site, and for name lookups, "

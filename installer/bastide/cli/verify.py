@@ -21,11 +21,13 @@ from bastide.verify.runner import VerificationResult, point_latest, run
 MARKS = {"passed": "[green]✓[/]", "failed": "[red]✗[/]", "skipped": "[dim]-[/]"}
 
 
-Result = VerificationResult | Expectations | proof.IsolationResult | proof.WatchBegun
+Result = (
+    VerificationResult | Expectations | proof.IsolationResult | proof.WatchBegun | proof.ReportCheck
+)
 
 
 def _view(result: Result) -> None:
-    if isinstance(result, proof.IsolationResult | proof.WatchBegun):
+    if isinstance(result, proof.IsolationResult | proof.WatchBegun | proof.ReportCheck):
         proof.view(result)
         return
     if isinstance(result, Expectations):
@@ -80,7 +82,7 @@ def _sum(report: VerificationReport) -> str:
 
 
 def _about(result: Result) -> dict[str, str]:
-    if isinstance(result, proof.IsolationResult | proof.WatchBegun):
+    if isinstance(result, proof.IsolationResult | proof.WatchBegun | proof.ReportCheck):
         return proof.about(result)
     if isinstance(result, Expectations):
         return {"expectations": "printed"}
@@ -117,6 +119,7 @@ def command(  # noqa: PLR0913 - click's options
     isolation: bool,
     start: bool,
     stop: bool,
+    check_file: Path | None,
     seconds: float,
     around: tuple[str, ...],
 ) -> Result:
@@ -137,11 +140,14 @@ def command(  # noqa: PLR0913 - click's options
     on purpose shows that the recorders see. isolation.html and isolation.json, signed, go to
     reports/isolation-<time>/; exit code 7 unless there is none. See docs/isolation.md.
     """
-    if not isolation and (start or stop or around):
-        raise click.UsageError("--start, --stop and a command are for --isolation")
+    asked = [start, stop, bool(around), check_file is not None]
+    if not isolation and any(asked):
+        raise click.UsageError("--start, --stop, --check and a command are for --isolation")
     if isolation:
-        if (start and stop) or (around and (start or stop)):
-            raise click.UsageError("--start, --stop and a command exclude one another")
+        if sum(asked) > 1:
+            raise click.UsageError("--start, --stop, --check and a command exclude one another")
+        if check_file is not None:
+            return proof.check(check_file)
         return proof.watch(site_dir, proof.Watch(start, stop, seconds, around), report_dir)
     context = load_context(site_dir)
     expected = expectations(

@@ -30,7 +30,11 @@ def html(report: IsolationReport, *, key: str) -> str:
     environment.filters["seconds"] = seconds
     environment.filters["clock"] = _clock
     return environment.get_template(TEMPLATE).render(
-        report=report, said=report.statement, key=key, words=WORDS
+        report=report,
+        said=report.statement,
+        key=key,
+        words=WORDS,
+        unseen=[host.host for host in report.statement.hosts if not host.log_since],
     )
 
 

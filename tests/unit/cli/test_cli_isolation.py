@@ -79,8 +79,17 @@ def test_a_watch_is_begun_and_ended_and_leaves_a_signed_report(
     report = IsolationReport.model_validate_json((tmp_path / "out/isolation.json").read_bytes())
     assert is_signed(report)
     assert "Proved." in (tmp_path / "out/isolation.html").read_text()
+    checked = verify("--isolation", "--check", "out/isolation.json")
+    assert checked.exit_code == 0
+    assert "proved" in checked.stdout
+    text = (tmp_path / "out/isolation.json").read_text()
+    (tmp_path / "forged.json").write_text(text.replace('"overflow": 0', '"overflow": 1'))
+    forged = verify("--isolation", "--check", "forged.json")
+    assert forged.exit_code == 7
+    assert "BAS-7063" in forged.output
     ledger = (tmp_path / "home/ledger.jsonl").read_text().splitlines()
-    assert json.loads(ledger[-1])["details"]["isolation"] == "proved"
+    found = [json.loads(line)["details"].get("isolation") for line in ledger]
+    assert [each for each in found if each][:2] == ["watching", "proved"]
 
 
 def test_what_left_is_named_and_ends_with_7(hosts: Hosts) -> None:
