@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from bastide.bundle.catalogue import Catalogue
 from bastide.bundle.engines import script_entries
 from bastide.bundle.models import ModelOrigin, bring_model
+from bastide.bundle.programs import program_entries
 from bastide.bundle.wheels import HOST_COMPONENTS, wheel_entries
 from bastide.bundle.workshop import Workshop, public_url
 from bastide.errors import BundleError, ConfigError
@@ -61,6 +62,7 @@ def resolve(catalogue: Catalogue, release: str, target: str, workshop: Workshop)
     entries += _os_entries(plan, platform, workshop)
     entries += wheel_entries(plan, platform, workshop)
     entries += script_entries(plan, workshop)
+    entries += program_entries(plan, platform, workshop)
     entries += upgrade_entries(catalogue, plan)
     entries.append(_text("release", plan.version, "release.yaml", release_entry.text))
     entries.append(_text("target", platform.version, "target.yaml", target_entry.text))

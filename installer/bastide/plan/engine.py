@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import re
 
-from bastide.schema.artifact import Component
+from bastide.errors import ConfigError
+from bastide.schema.artifact import ArtifactKind, Component, Manifest
 from bastide.schema.release import Release
+from bastide.schema.site import Site
+from bastide.schema.vectordb import VectorEngine
 
 EDGE = "edge"
 SERVER = "server"
@@ -18,7 +21,29 @@ WITHOUT_ROCKSDB = frozenset({(1, 16, 2), (1, 16, 3), (1, 17, 0)})
 # The patch from which data may go on to the next minor, by minor of Qdrant 1.
 LAST_PATCH = {15: 5, 16: 1, 17: 1, 18: 3}
 
+NOT_IN_RELEASE = "BAS-2140"
+PROGRAM = "qdrant"
+
 Version = tuple[int, int, int]
+
+
+def require_engine(site: Site, manifest: Manifest) -> None:
+    """Refuse a site whose engine the bundle does not carry.
+
+    Raises:
+        ConfigError: It carries the other one.
+    """
+    programs = manifest.of_kind(ArtifactKind.BINARY)
+    server = any(a.name == PROGRAM and Component.VECTORDB in a.components for a in programs)
+    if server != (site.vectordb.engine is VectorEngine.SERVER):
+        carried = VectorEngine.SERVER if server else VectorEngine.EDGE
+        raise ConfigError(
+            f"site.yaml: vectordb.engine is {site.vectordb.engine}, but the release "
+            f"{manifest.release} carries the engine {carried}",
+            code=NOT_IN_RELEASE,
+            hint=f"set vectordb.engine: {carried}, or import a bundle of a release with the other "
+            "engine; data moves by bastide vectordb migrate",
+        )
 
 
 def why_engine_forbids(before: Release, after: Release) -> str:

@@ -132,10 +132,18 @@ def flows(site: Site) -> tuple[Flow, ...]:
             Flow(Group.GATEWAY, group, "tcp", ports[group], why)
             for group, why in SERVED.items()
         ),
+        *_peers(site),
         *_floating(site, gateway),
         *_monitoring(site),
         *_extra(site),
     )  # fmt: skip
+
+
+def _peers(site: Site) -> Iterator[Flow]:
+    """Yield how the hosts of a vector DB's cluster keep copies in step, if there are several."""
+    if len(site.hosts_in(Group.VECTORDB)) > 1:
+        why = "vector DB keeps copies in step"
+        yield Flow(Group.VECTORDB, Group.VECTORDB, "tcp", site.vectordb.peer_port, why)
 
 
 def _floating(site: Site, port: int) -> Iterator[Flow]:

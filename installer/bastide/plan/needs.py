@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 
 from bastide.errors import ConfigError
 from bastide.layout import HOST_ARTIFACTS, blob_path, host_model
+from bastide.plan.engine import require_engine
 from bastide.plan.firewall import FIREWALL_PACKAGE, FIREWALL_UNIT
 from bastide.plan.floating import UNIT as KEEPALIVED
 from bastide.plan.floating import floats
@@ -129,10 +130,11 @@ def host_needs(
         replaces: Models of earlier releases with their successors, for the error's hint.
 
     Raises:
-        ConfigError: The bundle does not carry a model that the site chose, or keepalived for its
-            floating address.
+        ConfigError: The bundle does not carry a model that the site chose, the vector DB's engine,
+            or keepalived for its floating address.
     """
     _require_models(site, manifest, replaces or {})
+    require_engine(site, manifest)
     chosen = {Component.LLM: site.models.llm, Component.EMBEDDINGS: site.models.embeddings}
     needs = []
     for name, host in site.hosts.items():

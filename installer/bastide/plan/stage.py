@@ -137,4 +137,5 @@ def _contents(needs: HostNeeds) -> dict[str, Any]:
         "repository": files(packages),
         "models": [{"name": a.name, "sha256": a.sha256} for a in models],
         "sources": files(needs.of_kind(ArtifactKind.SOURCE)),
+        "programs": files(needs.of_kind(ArtifactKind.BINARY)),
     }

@@ -18,6 +18,10 @@ Names in templates (all values are plain JSON types):
 ``features``  what the site has only if release and site.yaml agree (``features.py``), sorted
 ``firewall``  ``lines`` of this host's packet filter (``direction``, ``match``, ``words``), ``ssh``:
               networks from which it may be logged in to, ``peers``: matches of the site's machines
+``edge``, ``server``  whether the vector DB's engine is this one
+``cluster``   of the vector DB's hosts, if there are several: ``first`` (address of the one that the
+              others join), ``own`` (this host's address), ``port``; else none
+``strict_mode``  the vector DB's default limits; empty if off
 ``peers``     addresses of all hosts of the site, for allow lists
 ``paths``     ``current``, ``state``, ``models``, ``etc``, ``secrets``, ``metrics``, ``notes`` on
               the host
@@ -48,6 +52,7 @@ from bastide.render.features import features
 from bastide.schema.artifact import Artifact, ArtifactKind, Component, Manifest
 from bastide.schema.monitoring import destinations
 from bastide.schema.site import Group, Site
+from bastide.schema.vectordb import VectorEngine
 
 UNKNOWN_MODEL = "BAS-2061"
 
@@ -139,6 +144,19 @@ def _metrics(site: Site, host: str) -> dict[str, Any]:
     return {"bind": bind, "allow": allow, "hosts": hosts}
 
 
+def _cluster(site: Site, host: str) -> dict[str, Any] | None:
+    """Who a host of the vector DB finds the others through; none if it is alone."""
+    members = site.hosts_in(Group.VECTORDB)
+    if host not in members or len(members) == 1:
+        return None
+    addresses = [bind_address(site, Group.VECTORDB, name) for name in members]
+    return {
+        "first": addresses[0],
+        "own": bind_address(site, Group.VECTORDB, host),
+        "port": site.vectordb.peer_port,
+    }
+
+
 def host_context(
     site: Site, release: BaseModel, manifest: Manifest, cards: Mapping[str, BaseModel], host: str
 ) -> dict[str, Any]:
@@ -166,6 +184,10 @@ def host_context(
         "units": _units(site, monitored, host),
         "metrics": _metrics(site, host),
         "alert_receivers": sorted({address for address, _ in destinations(site.monitoring)}),
+        "edge": site.vectordb.engine is VectorEngine.EDGE,
+        "server": site.vectordb.engine is VectorEngine.SERVER,
+        "cluster": _cluster(site, host),
+        "strict_mode": site.vectordb.strict_mode.given(),
         "peers": [str(each.address) for each in site.hosts.values()],
         "paths": {
             "current": str(layout.HOST_CURRENT),

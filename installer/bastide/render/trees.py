@@ -41,10 +41,10 @@ class TreeEntry(Value):
     groups: tuple[Group, ...] = Field(
         default=(), description="Hosts in any of these groups get it; empty means every host."
     )
-    when: Literal["", "floating", "monitored"] = Field(
+    when: Literal["", "floating", "monitored", "edge", "server"] = Field(
         default="",
         description="floating: only on hosts that share a floating address; monitored: only if "
-        "site and release have monitoring.",
+        "site and release have monitoring; edge, server: only with this engine of the vector DB.",
     )
     feature: str = Field(default="", description="Only if the site has it: see features.py.")
     mode: str = Field(default="0644", pattern=r"^0[0-7]{3}$", description="Octal, in quotes.")

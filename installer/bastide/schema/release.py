@@ -8,7 +8,7 @@ from typing import Annotated, Self
 from pydantic import Field, field_validator, model_validator
 
 from bastide.schema.artifact import Component
-from bastide.schema.base import Name, Sha256, Value
+from bastide.schema.base import Name, Sha256, Size, Value
 from bastide.schema.target import PackagePin
 
 Requirement = Annotated[
@@ -57,6 +57,20 @@ class Engine(Value):
         return f"{self.distribution}=={self.version}"
 
 
+class Program(Value):
+    """An executable out of a project's own release archive, such as Qdrant's server."""
+
+    url: str = Field(
+        description="Where the archive is: an https or file address.",
+        pattern=r"^(https|file)://\S+$",
+    )
+    sha256: Sha256 = Field(description="SHA-256 of the archive.")
+    size: Size = Field(description="Its bytes.")
+    member: str = Field(description="The executable's path in the archive.", pattern=r"^[\w./-]+$")
+    filename: str = Field(description="What hosts call it.", pattern=r"^[A-Za-z0-9_][\w.-]*$")
+    licence: str = Field(description="SPDX licence expression of the program.")
+
+
 class ComponentPins(Value):
     """What one component is made of."""
 
@@ -71,6 +85,9 @@ class ComponentPins(Value):
         description="OS packages it needs, pinned or not; the lock pins versions and adds theirs.",
     )
     models: tuple[Name, ...] = Field(default=(), description="Model cards it may serve.")
+    programs: tuple[Program, ...] = Field(
+        default=(), description="Executables out of release archives that it runs."
+    )
 
 
 class Gate(StrEnum):

@@ -19,6 +19,7 @@ from bastide.schema.monitoring import (
     PROMETHEUS_PORT,
     Monitoring,
 )
+from bastide.schema.vectordb import VectorDb
 
 METRICS_PORT = GATEWAY_METRICS_PORT  # where HAProxy tells its metrics
 Port = Annotated[int, Field(ge=1, le=65535, description="A TCP port.")]
@@ -56,7 +57,7 @@ class Group(StrEnum):
 
 
 SERVING = (Group.LLM, Group.EMBEDDINGS, Group.VECTORDB, Group.GATEWAY)  # every site has each
-SINGLE = (Group.VECTORDB, Group.MONITORING)  # one host at most
+SINGLE = (Group.MONITORING,)  # one host at most
 
 
 class SiteHost(Value):
@@ -213,6 +214,7 @@ class Site(Value):
     access: Access = Access()
     backup: BackupRules = BackupRules()
     monitoring: Monitoring = Monitoring()
+    vectordb: VectorDb = VectorDb()
 
     @model_validator(mode="after")
     def _canary_is_a_host(self) -> Self:
@@ -240,6 +242,28 @@ class Site(Value):
         twice = sorted({a for a in addresses if addresses.count(a) > 1})
         if twice:
             raise ValueError(f"address {', '.join(twice)} is used by more than one host")
+        return self
+
+    @model_validator(mode="after")
+    def _vectors_are_served(self) -> Self:
+        problem = self.vectordb.why_not(len(self.hosts_in(Group.VECTORDB)))
+        if problem:
+            raise ValueError(problem)
+        network = self.network
+        used = {
+            network.gateway_port: "network.gateway_port",
+            network.llm_port: "network.llm_port",
+            network.embeddings_port: "network.embeddings_port",
+            network.vectordb_port: "network.vectordb_port",
+            METRICS_PORT: "the gateway's own metrics",
+            PROMETHEUS_PORT: "Prometheus",
+            ALERTMANAGER_PORT: "Alertmanager",
+            NODE_EXPORTER_PORT: "the node exporter",
+        }
+        for name, port in self.vectordb.ports().items():
+            if port in used:
+                raise ValueError(f"{name} is {port}, which {used[port]} uses already")
+            used[port] = name
         return self
 
     @model_validator(mode="after")

@@ -101,7 +101,9 @@ class _Chain:
 
 
 def sdist_member(archive: Path, path: str, cache: Cache) -> tuple[str, int]:
-    """Store the file at ``path`` below an sdist's top folder; return its digest and size.
+    """Store the file at ``path`` of a tar, or below its top folder; return its digest and size.
+
+    Source distributions have a top folder, release archives of programs often none.
 
     Raises:
         BundleError: The archive is damaged or has no such file.
@@ -110,7 +112,8 @@ def sdist_member(archive: Path, path: str, cache: Cache) -> tuple[str, int]:
         with tarfile.open(archive) as opened:
             for entry in opened:
                 inside = PurePosixPath(entry.name)
-                if PurePosixPath(*inside.parts[1:]) == PurePosixPath(path) and entry.isreg():
+                places = (inside, PurePosixPath(*inside.parts[1:]))
+                if PurePosixPath(path) in places and entry.isreg():
                     stream = opened.extractfile(entry)
                     if stream is not None:
                         return cache.put_stream(stream)

@@ -123,6 +123,22 @@ def test_a_generation_is_built_once(host: Paths) -> None:
     assert not generation.generation(host, stage)["changed"]
 
 
+def test_programs_are_put_into_bin_and_run(host: Paths) -> None:
+    stage = describe(host)
+    program = put(host, b"#!/bin/sh\necho served\n")
+    stage["blobs"].append(program)
+    stage["programs"] = [{"filename": "qdrant", "sha256": program["sha256"]}]
+    generation.generation(host, stage)
+    place = host.generations / "1/bin/qdrant"
+    assert subprocess.run([place], capture_output=True, check=True).stdout == b"served\n"
+    record = json.loads((host.generations / "1/generation.json").read_text())
+    assert record["programs"] == {"qdrant": program["sha256"]}
+    (host.root / program["destination"].lstrip("/")).write_bytes(b"#!/bin/sh\necho planted\n")
+    stage["generation"] = 2
+    with pytest.raises(AgentError, match="damaged since it came"):
+        generation.generation(host, stage)
+
+
 def test_what_a_cut_off_run_left_is_built_anew(host: Paths) -> None:
     leftover = host.generations / "1/etc"
     leftover.mkdir(parents=True)

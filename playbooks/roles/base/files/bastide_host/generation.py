@@ -128,6 +128,18 @@ def link_backends(target: Path) -> None:
             link.symlink_to(Path("..") / plugin.relative_to(target))
 
 
+def _copy_programs(programs: list[JsonObject], sources: dict[str, Path], target: Path) -> None:
+    """Put executables into ``bin``; each is looked at once more, for it is about to run."""
+    for program in programs:
+        blob = sources[program["sha256"]]
+        if sha256_of(blob) != program["sha256"]:
+            raise AgentError("BAS-6053", f"{blob} was damaged since it came", "remove it and apply")
+        (target / "bin").mkdir(exist_ok=True)
+        place = target / "bin" / program["filename"]
+        shutil.copyfile(blob, place)
+        place.chmod(0o755)
+
+
 def _fill(paths: Paths, description: JsonObject, target: Path) -> dict[str, str]:
     """Build everything of a generation but its ``generation.json``; return its tree's digests."""
     sources = {blob.sha256: blob.destination for blob in blobs_of(paths, description)}
@@ -142,6 +154,7 @@ def _fill(paths: Paths, description: JsonObject, target: Path) -> dict[str, str]
     (target / "lib").mkdir(exist_ok=True)
     for source in description["sources"]:
         shutil.copyfile(sources[source["sha256"]], target / "lib" / source["filename"])
+    _copy_programs(description.get("programs", []), sources, target)
     if description["wheels"]:
         build_environment(paths, description, target)
         link_backends(target)
@@ -197,6 +210,7 @@ def _record(number: int, description: JsonObject, files: dict[str, str]) -> Json
         "requirements": description["requirements"],
         "wheels": {each["filename"]: each["sha256"] for each in description["wheels"]},
         "sources": {each["filename"]: each["sha256"] for each in description["sources"]},
+        "programs": {each["filename"]: each["sha256"] for each in description.get("programs", [])},
         "os_packages": description["os_packages"],
         "units": description["units"],
     }
