@@ -177,7 +177,7 @@ def start_of(tree: HostTree) -> str:
     (line,) = re.findall(
         r"^ExecStart=(.*)$", text_of(tree, "units/bastide-vectordb.service"), re.MULTILINE
     )
-    return line
+    return str(line)
 
 
 def test_a_cluster_grows_from_its_first_host(release: Release) -> None:
