@@ -413,8 +413,17 @@ HOST_SECRET_FILES = {  # name: file, groups that get it (none: every host)
     "gateway_pem": (HOST_SECRETS / "gateway.pem", ("gateway",)),
     "gateway_keys_map": (HOST_SECRETS / "gateway-keys.map", ("gateway",)),
     "vectordb_keys_map": (HOST_SECRETS / "vectordb-keys.map", ("gateway",)),
+    # Of sites with mutual TLS (docs/certificates.md); each host has keys of its own.
+    "machines_ca_pem": (HOST_SECRETS / "machines-ca.pem", ()),
+    "service_pem": (HOST_SECRETS / "service.pem", ("llm", "embeddings", "vectordb")),
+    "agent_pem": (HOST_SECRETS / "agent.pem", ("llm", "embeddings", "vectordb")),
+    "gateway_client_pem": (HOST_SECRETS / "gateway-client.pem", ("gateway",)),
+    "monitoring_client_pem": (HOST_SECRETS / "monitoring-client.pem", ("monitoring",)),
+    # When certificates end, for the node exporter's textfile collector; no secret.
+    "certificates_prom": (HOST_ETC / "certificates.prom", ()),
 }
-HOST_LIVE_SECRETS = ("gateway_keys_map",)  # a running unit is told of them: it need not restart
+# No unit need restart for these: running ones are told, or only the host agent reads them.
+HOST_LIVE_SECRETS = ("gateway_keys_map", "agent_pem")
 HOST_FOLDERS = {  # that Bastide makes on a host, with their modes
     HOST_OPT: 0o755,
     HOST_OPT / "bin": 0o755,

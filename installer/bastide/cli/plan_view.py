@@ -16,7 +16,14 @@ from rich.console import Console
 
 from bastide.progress import human_bytes
 from bastide.schema.artifact import Component
-from bastide.schema.plan import HostPlan, LeavingHost, Plan, Pull, UnitChange
+from bastide.schema.plan import (
+    CertificateChange,
+    HostPlan,
+    LeavingHost,
+    Plan,
+    Pull,
+    UnitChange,
+)
 
 NARROWEST = 30  # columns that lines are still fitted to
 STYLES = {"+": "green", "~": "yellow", "-": "red", "!": "bold red"}
@@ -65,6 +72,8 @@ def print_plan(console: Console, plan: Plan, *, detail: bool = False) -> None:
     for gone in plan.leaving:
         _print_leaving(console, gone)
     console.print("")
+    for certificate in plan.certificates:
+        _put(console, *_certificate(certificate))
     for line in (totals(plan), *_consequences(plan)):
         _put(console, line)
 
@@ -125,7 +134,14 @@ def totals(plan: Plan) -> str:
     return f"{hosts} would change: {what}.{leaving}"
 
 
-def _put(console: Console, text: str, *, style: str = "") -> None:
+def _certificate(change: CertificateChange) -> tuple[str, str]:
+    """Return the line of a certificate that changes or ends soon, and its style."""
+    sign = {"issue": "+", "renew": "~", "warn": "!"}[change.action]
+    after = f"; the new one lasts until {change.ends_after[:10]}" if change.ends_after else ""
+    return f"{sign} certificate {change.name}: {change.action}, {change.why}{after}", STYLES[sign]
+
+
+def _put(console: Console, text: str, style: str = "") -> None:
     """Print a line; on a terminal that is too narrow, further lines are indented below it."""
     lines = [text]
     if not console.soft_wrap and console.width >= NARROWEST:

@@ -108,7 +108,7 @@ def secrets(needs: HostNeeds, inputs: PlanInputs) -> tuple[SecretChange, ...]:
     held = inputs.facts.hosts[needs.host].secrets
     found = []
     for name, (path, groups) in HOST_SECRET_FILES.items():
-        wanted = inputs.secrets.by_name.get(name)
+        wanted = inputs.secrets.of(needs.host).get(name)
         meant = not groups or set(groups) & set(needs.groups)
         if wanted is None or not meant or held.get(str(path)) == (wanted or None):
             continue

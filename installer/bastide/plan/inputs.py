@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from bastide.plan.path import Road
 from bastide.schema.artifact import Manifest
 from bastide.schema.facts import SiteFacts
+from bastide.schema.plan import CertificateChange
 from bastide.schema.release import Upgrade
 from bastide.schema.site import Site
 
@@ -34,10 +35,18 @@ class Fingerprints:
     Args:
         salt: Random text, new for each plan; empty if nothing is known of the secrets.
         by_name: Fingerprint of each secret, by its name; empty for one that will be made anew.
+        by_host: The same of secrets that are another one on each host, by host.
+        certificates: Certificates that the apply makes anew, and those that end soon.
     """
 
     salt: str = ""
     by_name: Mapping[str, str] = field(default_factory=dict)
+    by_host: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    certificates: tuple[CertificateChange, ...] = ()
+
+    def of(self, host: str) -> Mapping[str, str]:
+        """Return the fingerprints of all secrets that ``host`` may get, by name."""
+        return {**self.by_name, **self.by_host.get(host, {})}
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,7 @@ def make_plan(inputs: PlanInputs) -> Plan:
         facts_digest=facts_digest(inputs),
         created=inputs.created,
         salt=inputs.secrets.salt,
+        certificates=inputs.secrets.certificates,
         canary=canary if any(host.changes for host in ordered) else None,
         gates=switching.gates_of(inputs, ordered),
         order=inputs.upgrade.order if inputs.upgrade else RESTART_ORDER,

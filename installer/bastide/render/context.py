@@ -11,10 +11,12 @@ Names in templates (all values are plain JSON types):
 ``services``  by group (``llm``, ``embeddings``, ``vectordb``, ``gateway``, and ``monitoring``, if
               the site and the release have it): ``port``, ``bind``
               (where this host listens; none if it is not in the group), ``allow`` (networks that
-              its unit may exchange packets with, beside loopback) and ``backends``: ``name``,
-              ``address``, ``port`` of each host of the group, as the gateway reaches it
+              its unit may exchange packets with, beside loopback), ``tls`` (whether this host's
+              takes only clients with a certificate) and ``backends``: ``name``, ``address``,
+              ``port``, ``tls`` of each host of the group, as the gateway reaches it
 ``floating``  ``address`` and ``router`` (VRRP's number) of the address that the gateways share;
               none if there is none, or if this host is no gateway
+``mutual_tls``  whether a service of this host is one of those
 ``features``  what the site has only if release and site.yaml agree (``features.py``), sorted
 ``firewall``  ``lines`` of this host's packet filter (``direction``, ``match``, ``words``), ``ssh``:
               networks from which it may be logged in to, ``peers``: matches of the site's machines
@@ -48,6 +50,7 @@ from bastide.plan.floating import floats
 from bastide.plan.flows import shown, unit_networks
 from bastide.plan.ports import LOOPBACK, bind_address, service_ports
 from bastide.plan.services import components_on, metrics_address, units_of
+from bastide.plan.tls import serving_hosts, speaks_tls
 from bastide.render.features import features
 from bastide.schema.artifact import Artifact, ArtifactKind, Component, Manifest
 from bastide.schema.monitoring import destinations
@@ -100,13 +103,19 @@ def _model(artifact: Artifact, cards: Mapping[str, BaseModel]) -> dict[str, Any]
 def _service(site: Site, group: Group, host: str) -> dict[str, Any]:
     port = service_ports(site)[group]
     backends = [
-        {"name": name, "address": bind_address(site, group, name), "port": port}
+        {
+            "name": name,
+            "address": bind_address(site, group, name),
+            "port": port,
+            "tls": speaks_tls(site, group, name),
+        }
         for name in site.hosts_in(group)
     ]
     here = group in site.hosts[host].groups
     bind = bind_address(site, group, host) if here else None
     allow = [shown(each) for each in unit_networks(site, group, host)] if here else []
-    return {"port": port, "bind": bind, "backends": backends, "allow": allow}
+    tls = speaks_tls(site, group, host)
+    return {"port": port, "bind": bind, "tls": tls, "backends": backends, "allow": allow}
 
 
 def _firewall(site: Site, host: str) -> dict[str, Any]:
@@ -176,6 +185,7 @@ def host_context(
             "llm": _model(model_of(manifest, site.models.llm), cards),
             "embeddings": _model(model_of(manifest, site.models.embeddings), cards),
         },
+        "mutual_tls": host in serving_hosts(site),
         "services": {str(group): _service(site, group, host) for group in groups},
         "floating": _floating(site, manifest, host),
         "features": sorted(features(site, manifest)),

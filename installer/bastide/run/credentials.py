@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import secrets
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -13,7 +14,8 @@ from bastide.layout import Home, SiteFolder
 from bastide.plan.inputs import Fingerprints
 from bastide.run.depot import Identity
 from bastide.schema.site import Site
-from bastide.site.secrets import ensure_certificates, fingerprints, host_secrets
+from bastide.site import delivery
+from bastide.site.secrets import host_secrets, keep_certificates, renew_in_memory
 from bastide.site.vault import label_of, password_file, read_password, seal
 
 
@@ -27,9 +29,12 @@ class Credentials:
         pass_: What lets this run write vectors while clients may not.
         sealed: What travels to the hosts, encrypted with Ansible Vault.
         digests: SHA-256 of each secret in it, by name: what a host can compare without being told.
+        own_digests: The same of secrets that are another one on each host, by host.
         password_file: The file with the password that opens ``sealed``.
-        notes: Certificates that were renewed on the way.
+        notes: Certificates that are made anew, and those that somebody must see to.
         fingerprints: What the plan may tell of them.
+        keep: Writes the certificates that were made into the vault; called once the plan is
+            agreed to.
     """
 
     depot: Identity
@@ -37,16 +42,22 @@ class Credentials:
     pass_: str
     sealed: bytes
     digests: dict[str, str]
+    own_digests: dict[str, dict[str, str]]
     password_file: Path
     notes: tuple[str, ...]
     fingerprints: Fingerprints
+    keep: Callable[[], None]
+
+    def digests_of(self, host: str) -> dict[str, str]:
+        """Return the SHA-256 of each secret that ``host`` may get, by name."""
+        return {**self.digests, **self.own_digests.get(host, {})}
 
     def __repr__(self) -> str:
         return "Credentials(…)"
 
 
 def open_credentials(site: Site, folder: SiteFolder, home: Home, salt: str = "") -> Credentials:
-    """Open the site's secrets, renew certificates if need be, and seal what hosts get.
+    """Open the site's secrets, make what is due in memory, and seal what hosts get.
 
     Args:
         site: The site.
@@ -57,18 +68,26 @@ def open_credentials(site: Site, folder: SiteFolder, home: Home, salt: str = "")
     Raises:
         ConfigError: There are no secrets, or they don't open.
     """
-    found, notes = ensure_certificates(folder, home, site, datetime.now(UTC))
+    renewed = renew_in_memory(folder, home, site, datetime.now(UTC))
+    found = renewed.after
     token, pass_ = secrets.token_urlsafe(32), secrets.token_urlsafe(24)
     label = label_of(folder.secrets.read_bytes(), where=str(folder.secrets))
-    carried = host_secrets(found, site, token, pass_)
-    plain = json.dumps({"bastide_secrets": carried})
+    carried, own = host_secrets(found, site, token, pass_), delivery.host_files(found, site)
+    plain = json.dumps({"bastide_secrets": carried, "bastide_host_secrets": own})
+    told = delivery.fingerprints(found, site, salt)
     return Credentials(
         depot=Identity(found.depot_certificate_pem, found.depot_key_pem),
         token=token,
         pass_=pass_,
         sealed=seal(plain.encode(), read_password(home, label), label),
-        digests={name: sha256(text.encode()).hexdigest() for name, text in carried.items()},
+        digests=_digests(carried),
+        own_digests={host: _digests(files) for host, files in own.items()},
         password_file=password_file(home, label),
-        notes=notes,
-        fingerprints=fingerprints(found, salt),
+        notes=tuple(f"certificate {each.name}: {each.why}" for each in renewed.dues),
+        fingerprints=replace(told, certificates=renewed.changes),
+        keep=lambda: keep_certificates(folder, home, found),
     )
+
+
+def _digests(files: Mapping[str, str]) -> dict[str, str]:
+    return {name: sha256(text.encode()).hexdigest() for name, text in files.items()}

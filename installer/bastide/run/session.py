@@ -168,12 +168,11 @@ class Session:
         """
         if self.plan.changes or self._move is not Move.FRESH:
             return None
-        digests = self._credentials.digests
         given = {
             each.host: {
                 "stage": stage_description(each, inputs),
                 "groups": self.order.wanted.site.hosts[each.host].groups,
-                "secrets": digests,
+                "secrets": self._credentials.digests_of(each.host),
             }
             for each in self.plan.hosts
         }
@@ -192,8 +191,12 @@ class Session:
         return Ended(outcome, Ending.KEPT)
 
     def write_folder(self, inputs: PlanInputs) -> None:
-        """Write inventory, stage descriptions, trees and sealed secrets into the run's folder."""
+        """Write inventory, stage descriptions, trees and sealed secrets into the run's folder.
+
+        The plan is agreed to by now: certificates that it announces go into the vault, too.
+        """
         opened = self._credentials
+        opened.keep()
         plan = self.plan
         passage = Passage(self.folder.id, hashlib.sha256(opened.pass_.encode()).hexdigest())
         stages = {each.host: stage_description(each, inputs, passage) for each in plan.hosts}

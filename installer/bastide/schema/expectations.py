@@ -29,6 +29,9 @@ class ExpectedListener(Value):
     service: str = Field(description="What listens, such as llm.")
     port: Port
     address: str = Field(description="Loopback, or the host's own address.")
+    mutual_tls: bool = Field(
+        default=False, description="Whether it takes only clients that show a certificate."
+    )
 
 
 class ExpectedModel(Value):

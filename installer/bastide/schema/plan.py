@@ -87,6 +87,18 @@ class SecretChange(Value):
     action: Literal["create", "update"]
 
 
+class CertificateChange(Value):
+    """A certificate of the site that the apply makes anew, or that ends soon."""
+
+    name: str = Field(description="Its name, as `bastide certificates list` shows it.")
+    action: Literal["issue", "renew", "warn"] = Field(
+        description="warn: Bastide cannot renew it; 'why' says what is to be done."
+    )
+    why: str = Field(description="Why, for the operator.")
+    ends: str = Field(description="When the present one ends or falls due, RFC 3339; may be empty.")
+    ends_after: str = Field(default="", description="The same of the new one; empty if none.")
+
+
 class PathChange(Value):
     """A path outside the generation that is created, changed or removed."""
 
@@ -205,6 +217,9 @@ class Plan(Value):
         default=(), description="In which order the components of a host restart."
     )
     salt: str = Field(default="", description="Of the secrets' fingerprints; new for each plan.")
+    certificates: tuple[CertificateChange, ...] = Field(
+        default=(), description="The site's certificates that change, and those that end soon."
+    )
     hosts: tuple[HostPlan, ...]
     leaving: tuple[LeavingHost, ...] = Field(
         default=(), description="Hosts that have left the site, taken out of service at the end."

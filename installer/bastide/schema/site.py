@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from bastide.schema.access import Access
 from bastide.schema.backup import BackupRules
 from bastide.schema.base import Name, Value
+from bastide.schema.certificates import Certificates
 from bastide.schema.isolation import Isolation
 from bastide.schema.monitoring import (
     ALERTMANAGER_PORT,
@@ -215,6 +216,7 @@ class Site(Value):
     backup: BackupRules = BackupRules()
     monitoring: Monitoring = Monitoring()
     vectordb: VectorDb = VectorDb()
+    certificates: Certificates = Certificates()
 
     @model_validator(mode="after")
     def _canary_is_a_host(self) -> Self:

@@ -13,7 +13,8 @@ from bastide.schema.access import Role
 from bastide.schema.client_key import ClientKey, OwnLimits
 from bastide.site import keystore, vault
 from bastide.site.keystore import FULL, OWN, Clients
-from bastide.site.secrets import KEY_PREFIX, Secrets, open_secrets, save_secrets
+from bastide.site.material import Secrets
+from bastide.site.secrets import KEY_PREFIX, open_secrets, save_secrets
 
 
 @dataclass(frozen=True, repr=False)

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from bastide.errors import ConfigError, Problem
 from bastide.schema.access import RECOMMENDED
 from bastide.schema.artifact import Component
+from bastide.schema.certificates import Certificates
 from bastide.schema.release import Release
 from bastide.schema.site import Group, LlmSize, ModelChoices, Network, Site, SiteHost, Sizes, Ssh
 from bastide.site.codes import HOST_OPTION, SITE_WRONG
@@ -71,6 +72,7 @@ def propose_site(answers: Answers) -> Site:
             models=answers.models,
             sizes=Sizes(llm=LlmSize()),
             access=RECOMMENDED,
+            certificates=Certificates(mutual_tls=True),
         )
     except ValidationError as error:
         raise ConfigError(

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
-from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, fields, replace
 from datetime import datetime
 
@@ -14,46 +11,15 @@ from bastide.host.files import write_atomic
 from bastide.layout import Home, SiteFolder
 from bastide.plan.inputs import Fingerprints
 from bastide.schema.client_key import ClientKey
+from bastide.schema.plan import CertificateChange
 from bastide.schema.site import Site
-from bastide.site import pki, vault
+from bastide.site import delivery, pki, renewal, vault
 from bastide.site.codes import CERTIFICATE_WRONG, SECRETS_DAMAGED, SECRETS_MISSING
-from bastide.site.keystore import FULL, READ_ONLY, Clients, keys_map, own_client
+from bastide.site.keyring import Keyring
+from bastide.site.material import Secrets
 
 FORMAT = "bastide.secrets/1"
 KEY_PREFIX = "bst_"  # so that scanners for leaked keys can know ours
-
-
-@dataclass(frozen=True, repr=False)
-class Secrets:
-    """All secrets of a site, in the clear: keep it in memory, never print or log it."""
-
-    api_key: str
-    read_only_api_key: str
-    ca_certificate_pem: str
-    ca_key_pem: str
-    gateway_certificate_pem: str
-    gateway_key_pem: str
-    depot_certificate_pem: str
-    depot_key_pem: str
-    # The vector DB's own keys; empty if they are still those that clients began with.
-    vectordb_api_key: str = ""
-    vectordb_read_only_api_key: str = ""
-    clients: Clients = ()
-
-    def __repr__(self) -> str:
-        return "Secrets(…)"
-
-    @property
-    def all_clients(self) -> Clients:
-        """The gateway's clients: the two of ``init``, then those that were created."""
-        own = {FULL: self.api_key, READ_ONLY: self.read_only_api_key}
-        made = tuple(own_client(name, key, self.clients) for name, key in own.items())
-        return made + tuple(client for client in self.clients if client.name not in own)
-
-    @property
-    def authority(self) -> pki.Certified:
-        """The site CA with its key."""
-        return pki.Certified(self.ca_certificate_pem, self.ca_key_pem)
 
 
 def make_secrets(site: Site, now: datetime, random_urlsafe: tuple[str, str]) -> Secrets:
@@ -96,7 +62,7 @@ def open_secrets(folder: SiteFolder, home: Home) -> Secrets:
 
 
 def save_secrets(folder: SiteFolder, secrets: Secrets, password: str, label: str) -> None:
-    """Write the secrets, encrypted, and the CA's public certificate beside them.
+    """Write the secrets, encrypted, and beside them the CAs that clients trust.
 
     Args:
         folder: The site's folder; it must exist.
@@ -105,20 +71,38 @@ def save_secrets(folder: SiteFolder, secrets: Secrets, password: str, label: str
         label: The name under which the password is found again.
     """
     # JSON is YAML, so Ansible reads it too.
-    values = {field.name: getattr(secrets, field.name) for field in fields(secrets)}
+    values = {each.name: getattr(secrets, each.name) for each in fields(secrets)}
+    keyring = values.pop("keyring")
     values["clients"] = [client.model_dump(mode="json") for client in secrets.clients]
+    if keyring != Keyring():  # an earlier version reads a vault without one
+        values["keyring"] = keyring.model_dump(mode="json")
     plain = json.dumps({"format": FORMAT, **values}, indent=1).encode() + b"\n"
     write_atomic(folder.secrets, vault.seal(plain, password, label), mode=0o600)
-    write_atomic(folder.authority, secrets.ca_certificate_pem.encode(), mode=0o644)
+    write_atomic(folder.authority, secrets.anchors_pem.encode(), mode=0o644)
 
 
-def ensure_certificates(
-    folder: SiteFolder, home: Home, site: Site, now: datetime
-) -> tuple[Secrets, tuple[str, ...]]:
-    """Renew the gateway's and the depot's certificate if need be; return secrets and what was done.
+@dataclass(frozen=True)
+class Renewed:
+    """A site's secrets, before and after what is due was made anew; nothing of it is written.
 
-    They are renewed if the site's names or addresses changed or fewer than 30 days are left. Call
-    it before a run that carries secrets to hosts.
+    Args:
+        before: As the vault has them.
+        after: With every certificate that is due.
+        dues: What was due, and what somebody must see to.
+        changes: The same for a plan.
+    """
+
+    before: Secrets
+    after: Secrets
+    dues: tuple[renewal.Due, ...]
+    changes: tuple[CertificateChange, ...]
+
+    def __repr__(self) -> str:
+        return "Renewed(…)"
+
+
+def renew_in_memory(folder: SiteFolder, home: Home, site: Site, now: datetime) -> Renewed:
+    """Return the site's secrets with every certificate that is due made anew; writes nothing.
 
     Args:
         folder: The site's folder.
@@ -129,83 +113,60 @@ def ensure_certificates(
     Raises:
         ConfigError: The secrets cannot be opened.
     """
-    secrets = open_secrets(folder, home)
-    reasons = renewals(secrets, site, now)
-    if not reasons:
-        return secrets, ()
-    if "gateway" in reasons:
-        new = pki.issue_gateway(secrets.authority, site, now)
-        secrets = replace(
-            secrets, gateway_certificate_pem=new.certificate_pem, gateway_key_pem=new.key_pem
-        )
-    if "depot" in reasons:
-        new = pki.issue_depot(secrets.authority, site, now)
-        secrets = replace(
-            secrets, depot_certificate_pem=new.certificate_pem, depot_key_pem=new.key_pem
-        )
-    label = vault.label_of(_read_sealed(folder), where=str(folder.secrets))
-    save_secrets(folder, secrets, vault.read_password(home, label), label)
-    return secrets, tuple(f"{name} certificate renewed: {why}" for name, why in reasons.items())
+    before = open_secrets(folder, home)
+    dues = renewal.due(before, site, now)
+    after = renewal.made_anew(before, site, dues, now)
+    return Renewed(before, after, dues, renewal.changes(dues, now))
 
 
-def renewals(secrets: Secrets, site: Site, now: datetime) -> dict[str, str]:
-    """Return which certificates (``gateway``, ``depot``) must be renewed, each with the reason."""
-    ca = secrets.ca_certificate_pem
-    found = {
-        "gateway": pki.why_renew(secrets.gateway_certificate_pem, pki.gateway_names(site), ca, now),
-        "depot": pki.why_renew(secrets.depot_certificate_pem, pki.depot_names(site), ca, now),
-    }
-    return {name: why for name, why in found.items() if why}
+def keep_certificates(folder: SiteFolder, home: Home, made: Secrets) -> None:
+    """Write certificates that were made in memory into the vault; keys of clients stay as they are.
+
+    Args:
+        folder: The site's folder.
+        home: Where the vault password is.
+        made: Secrets with the new certificates.
+
+    Raises:
+        ConfigError: The secrets cannot be opened.
+    """
+    held = open_secrets(folder, home)
+    changed = replace(held, **{name: getattr(made, name) for name in _CERTIFICATES})
+    if changed != held:
+        label = vault.label_of(_read_sealed(folder), where=str(folder.secrets))
+        save_secrets(folder, changed, vault.read_password(home, label), label)
+
+
+_CERTIFICATES = (
+    "gateway_certificate_pem",
+    "gateway_key_pem",
+    "depot_certificate_pem",
+    "depot_key_pem",
+    "keyring",
+)
 
 
 def host_secrets(secrets: Secrets, site: Site, depot_token: str, pass_: str = "") -> dict[str, str]:
     """Return ``bastide_secrets``: what a run carries to the hosts, as files' contents.
 
     Args:
-        secrets: The site's secrets, after `ensure_certificates`.
+        secrets: The site's secrets, every certificate that is due made.
         site: The site.
         depot_token: The token of this run's depot.
         pass_: What lets this run write vectors while clients may not.
 
     Raises:
-        ConfigError: The gateway's certificate is for other names than the site has now.
+        ConfigError: The gateway's certificate lacks a name that the site has now.
     """
     present, wanted = pki.names_of(secrets.gateway_certificate_pem), set(pki.gateway_names(site))
-    if present != wanted:
+    if not wanted <= present:
         raise ConfigError(
             f"the gateway's certificate is for {', '.join(sorted(present))}, "
             f"but site {site.name} has {', '.join(sorted(wanted))}",
             code=CERTIFICATE_WRONG,
-            hint="run `bastide apply`, which renews it",
+            hint="`bastide certificates csr` writes a request for one with the present names",
         )
-    return {**_files(secrets), "depot_token": depot_token, "pass": pass_}
-
-
-def fingerprints(secrets: Secrets, salt: str, renewed: Iterable[str] = ()) -> Fingerprints:
-    """Return what a plan may tell of the secrets that hosts get: salted, and cut short.
-
-    All that is secret in them was made from at least 256 random bits, so that nobody who has plan
-    and salt can find it by trying.
-
-    Args:
-        secrets: The site's secrets.
-        salt: The plan's salt; without one nothing is told.
-        renewed: Certificates that the apply will make anew (``renewals``).
-    """
-    if not salt:
-        return Fingerprints()
-    anew = {f"{name}_pem" for name in renewed}
-    return Fingerprints(
-        salt,
-        {
-            name: "" if name in anew else _fingerprint(salt, text)
-            for name, text in _files(secrets).items()
-        },
-    )
-
-
-def _fingerprint(salt: str, text: str) -> str:
-    return hmac.new(salt.encode(), text.encode(), hashlib.sha256).hexdigest()[:16]
+    return {**delivery.shared_files(secrets), "depot_token": depot_token, "pass": pass_}
 
 
 def planned_fingerprints(
@@ -223,21 +184,9 @@ def planned_fingerprints(
     Raises:
         ConfigError: The secrets cannot be opened.
     """
-    secrets = open_secrets(folder, home)
-    return fingerprints(secrets, salt, renewals(secrets, site, now))
-
-
-def _files(secrets: Secrets) -> dict[str, str]:
-    full = secrets.vectordb_api_key or secrets.api_key
-    read_only = secrets.vectordb_read_only_api_key or secrets.read_only_api_key
-    return {
-        "api_key": full,
-        "read_only_api_key": read_only,
-        "gateway_pem": secrets.gateway_certificate_pem + secrets.gateway_key_pem,
-        "gateway_keys_map": keys_map(secrets.all_clients),
-        "vectordb_keys_map": f"admin {full}\nuser {full}\nreader {read_only}\n",
-        "ca_pem": secrets.ca_certificate_pem,
-    }
+    renewed = renew_in_memory(folder, home, site, now)
+    found = delivery.fingerprints(renewed.after, site, salt, renewed.before)
+    return replace(found, certificates=renewed.changes)
 
 
 def _read_sealed(folder: SiteFolder) -> bytes:
@@ -255,11 +204,13 @@ def _parse(plain: bytes, where: str) -> Secrets:
     try:
         values = json.loads(plain)
         known = {field.name: field for field in fields(Secrets)}
-        needed = {name for name, field in known.items() if field.default is MISSING}
+        needed = {n for n, f in known.items() if f.default is f.default_factory is MISSING}
         if values.pop("format") != FORMAT or not needed <= set(values) <= set(known):
             raise ValueError("another format")  # noqa: TRY301 - one message for all of them
         clients = tuple(ClientKey.model_validate(each) for each in values.pop("clients", ()))
-        return Secrets(**{name: str(text) for name, text in values.items()}, clients=clients)
+        keyring = Keyring.model_validate(values.pop("keyring", {}))
+        texts = {name: str(text) for name, text in values.items()}
+        return Secrets(**texts, clients=clients, keyring=keyring)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ConfigError(
             f"{where} opens, but does not hold secrets in the format {FORMAT}",

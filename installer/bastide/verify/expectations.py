@@ -9,6 +9,7 @@ from bastide.errors import ConfigError
 from bastide.plan.firewall import FIREWALL_UNIT
 from bastide.plan.floating import floats
 from bastide.plan.services import components_on, endpoints, units_of
+from bastide.plan.tls import speaks_tls
 from bastide.render.context import model_of
 from bastide.render.features import FIREWALL, features
 from bastide.schema.artifact import Artifact, ArtifactKind, Component, Manifest
@@ -79,7 +80,12 @@ def _host(site: Site, manifest: Manifest, name: str) -> ExpectedHost:
     components = components_on(site, name) - (optional - carried)
     units = {unit for each in components for unit in units_of(each)}
     listeners = [
-        ExpectedListener(service=each.name, port=each.port, address=each.address)
+        ExpectedListener(
+            service=each.name,
+            port=each.port,
+            address=each.address,
+            mutual_tls=each.name in set(Group) and speaks_tls(site, Group(each.name), name),
+        )
         for each in endpoints(site, name)
         if each.unit in units
     ]

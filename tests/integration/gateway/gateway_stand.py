@@ -131,7 +131,7 @@ class Stand:
         services: dict[str, Any] = {
             use: {
                 "backends": [
-                    {"name": name, "address": "127.0.0.1", "port": port}
+                    {"name": name, "address": "127.0.0.1", "port": port, "tls": False}
                     for (each, name), port in self.ports.items()
                     if each == use
                 ]
@@ -162,7 +162,7 @@ class Stand:
         socket_path = self.folder / "run/bastide-gateway/admin.sock"
         socket_path.parent.mkdir(parents=True, exist_ok=True)
         text = text.replace("/run/bastide-gateway/admin.sock", str(socket_path))
-        text = text.replace(' ssl crt "${CREDENTIALS_DIRECTORY}/gateway.pem" alpn h2,http/1.1', "")
+        text = text.replace(' ssl crt "${RUNTIME_DIRECTORY}/gateway.pem" alpn h2,http/1.1', "")
         text = text.replace("127.0.0.1:8404", f"127.0.0.1:{free_port()}")
         for old, new in self.changes.items():
             assert old in text, old

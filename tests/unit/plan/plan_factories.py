@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from bastide.layout import HOST_SECRET_FILES
 from bastide.plan.inputs import Fingerprints, PlanInputs, TreeDigest
 from bastide.plan.needs import HostNeeds, host_needs
 from bastide.plan.path import Road
@@ -23,6 +22,15 @@ from bastide.schema.target import Target
 
 GIB = 1024**3
 LLM_HOSTS = (Component.LLM, Component.EMBEDDINGS)
+
+SHARED_SECRETS = (
+    "ca_pem",
+    "api_key",
+    "read_only_api_key",
+    "gateway_pem",
+    "gateway_keys_map",
+    "vectordb_keys_map",
+)
 
 
 def sha(text: str) -> str:
@@ -171,7 +179,7 @@ def make_inputs(
         facts=SiteFacts(hosts={**known, **(facts or {})}),
         trees={name: make_tree(host.groups, salt) for name, host in site.hosts.items()},
         created="2026-11-22T12:00:00+00:00",
-        secrets=Fingerprints("salt", {name: sha(name)[:16] for name in HOST_SECRET_FILES}),
+        secrets=Fingerprints("salt", {name: sha(name)[:16] for name in SHARED_SECRETS}),
         agent=sha("agent"),
         road=Road({"starter-2026.11.0": make_release()}),
     )

@@ -118,7 +118,7 @@ def test_secrets_are_planned_by_group() -> None:
     )
     big, small = make_plan(inputs).hosts
     assert [each.path for each in big.secrets] == ["/etc/bastide/ca.pem"]
-    assert len(small.secrets) == len(HOST_SECRET_FILES)
+    assert len(small.secrets) == len(make.SHARED_SECRETS)
     assert {each.action for each in small.secrets} == {"create"}
 
 

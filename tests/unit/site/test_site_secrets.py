@@ -3,7 +3,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import stat
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,12 +17,13 @@ from bastide.layout import Home, SiteFolder
 from bastide.schema.site import Site
 from bastide.site import pki, vault
 from bastide.site.create import CreatedSite, create_site
+from bastide.site.material import Secrets
 from bastide.site.secrets import (
-    Secrets,
-    ensure_certificates,
     host_secrets,
+    keep_certificates,
     open_secrets,
     planned_fingerprints,
+    renew_in_memory,
 )
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -225,8 +226,8 @@ DEPOT = {"depot_certificate_pem", "depot_key_pem"}
         (make.make_site(), 0, set()),
         (make.make_site(), 366, set()),
         (make.make_site(), 368, GATEWAY | DEPOT),
-        (make.make_site(), 5000, GATEWAY | DEPOT),
-        (make.make_site(), -2, GATEWAY | DEPOT),  # the clock was ahead when they were made
+        (make.make_site(), 5000, set()),  # the site's CA itself has ended, or the clock is wrong
+        (make.make_site(), -2, set()),  # nothing is valid before the CA was made
         (make.make_site(gateway_name="ai.plant"), 0, GATEWAY),
         (make.make_site(control_address="10.0.0.2"), 0, DEPOT),
         (make.make_site(control_address="fd00::1"), 0, DEPOT),
@@ -236,13 +237,33 @@ def test_certificates_are_renewed_when_they_must(
     folder: SiteFolder, home: Home, site: Site, days: int, renewed: set[str]
 ) -> None:
     create(folder, home)
-    before = open_secrets(folder, home)
-    after, done = ensure_certificates(folder, home, site, NOW + timedelta(days=days))
-    assert changed(before, after) == renewed
-    assert len(done) == len(renewed) / 2
-    assert open_secrets(folder, home) == after, "what was renewed is kept"
-    again, done = ensure_certificates(folder, home, site, NOW + timedelta(days=days))
-    assert (again, done) == (after, ())
+    sealed = folder.secrets.read_bytes()
+    found = renew_in_memory(folder, home, site, NOW + timedelta(days=days))
+    assert changed(found.before, found.after) == renewed
+    assert len([each for each in found.dues if each.action != "warn"]) == len(renewed) / 2
+    assert folder.secrets.read_bytes() == sealed, "nothing is written before a plan is agreed to"
+    keep_certificates(folder, home, found.after)
+    assert open_secrets(folder, home) == found.after, "what was renewed is kept"
+    again = renew_in_memory(folder, home, site, NOW + timedelta(days=days))
+    assert changed(again.before, again.after) == set()
+
+
+def test_what_was_made_with_a_clock_ahead_is_renewed(folder: SiteFolder, home: Home) -> None:
+    create(folder, home)
+    secrets = open_secrets(folder, home)
+    ahead = pki.issue_gateway(secrets.authority, make.make_site(), NOW + timedelta(days=300))
+    keep_certificates(
+        folder,
+        home,
+        replace(
+            secrets,
+            gateway_certificate_pem=ahead.certificate_pem,
+            gateway_key_pem=ahead.key_pem,
+        ),
+    )
+    found = renew_in_memory(folder, home, make.make_site(), NOW + timedelta(days=1))
+    assert [(each.name, each.action) for each in found.dues] == [("gateway", "renew")]
+    assert "valid only from" in found.dues[0].why
 
 
 def test_a_certificate_of_another_ca_is_renewed(folder: SiteFolder, home: Home) -> None:
@@ -310,7 +331,7 @@ def test_a_certificate_that_will_be_renewed_has_no_fingerprint(
     folder: SiteFolder, home: Home
 ) -> None:
     create(folder, home)
-    later = datetime.now(UTC) + timedelta(days=365 * 5)
+    later = NOW + timedelta(days=365 * 5)
     found = planned_fingerprints(folder, home, make.make_site(), later, "salt")
     assert found.by_name["gateway_pem"] == ""
     assert found.by_name["api_key"]

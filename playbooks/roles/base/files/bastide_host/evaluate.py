@@ -10,11 +10,11 @@ import http.client
 import json
 import os
 import time
-import urllib.parse
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from bastide_host.client import connect
 from bastide_host.host import AgentError, JsonObject, Paths, read_json
 
 SEED = 1  # answers are the most likely tokens; the seed is for engines that still ask for one
@@ -31,8 +31,8 @@ class _FailedError(Exception):
 class Service:
     """A model server of this host."""
 
-    host: str
-    port: int
+    paths: Paths
+    url: str
     alias: str
 
 
@@ -42,9 +42,8 @@ def service_of(paths: Paths, group: str) -> Service | None:
     url = services.get(f"bastide-{group}.service")
     if not url:
         return None
-    parts = urllib.parse.urlsplit(url)
     model = (read_json(paths.current / f"etc/{group}.json") or {}).get("model", {})
-    return Service(parts.hostname or "", parts.port or 80, str(model.get("alias", group)))
+    return Service(paths, url, str(model.get("alias", group)))
 
 
 def evaluate(paths: Paths, given: JsonObject) -> JsonObject:
@@ -246,11 +245,9 @@ def _post(
     left = deadline - time.monotonic()
     if left <= 0:
         raise _FailedError("no time was left")
-    connection = http.client.HTTPConnection(
-        service.host, service.port, timeout=max(1.0, min(left, SILENCE))
-    )
     try:
-        with contextlib.closing(connection):
+        seconds = max(1.0, min(left, SILENCE))
+        with contextlib.closing(connect(service.paths, service.url, seconds)) as connection:
             text = json.dumps(body).encode()
             connection.request("POST", path, text, {"Content-Type": "application/json"})
             response = connection.getresponse()

@@ -84,6 +84,7 @@ def prepare(paths: Paths, program: str | None) -> JsonObject:
     return {"changed": changed, "folders": folders, "sources_aside": moved, "agent": kept}
 
 
+_SERVICES = ("llm", "embeddings", "vectordb")
 SECRET_FILES = (  # name in the input, file, mode, groups that get it (empty: every host)
     ("ca_pem", "/etc/bastide/ca.pem", 0o644, ()),
     ("api_key", "/etc/bastide/secrets/api_key", 0o600, ("vectordb",)),
@@ -96,6 +97,29 @@ SECRET_FILES = (  # name in the input, file, mode, groups that get it (empty: ev
     ("gateway_pem", "/etc/bastide/secrets/gateway.pem", 0o600, ("gateway",)),
     ("gateway_keys_map", "/etc/bastide/secrets/gateway-keys.map", 0o600, ("gateway",)),
     ("vectordb_keys_map", "/etc/bastide/secrets/vectordb-keys.map", 0o600, ("gateway",)),
+    ("machines_ca_pem", "/etc/bastide/secrets/machines-ca.pem", 0o600, ()),
+    ("service_pem", "/etc/bastide/secrets/service.pem", 0o600, _SERVICES),
+    ("agent_pem", "/etc/bastide/secrets/agent.pem", 0o600, _SERVICES),
+    ("gateway_client_pem", "/etc/bastide/secrets/gateway-client.pem", 0o600, ("gateway",)),
+    (
+        "monitoring_client_pem",
+        "/etc/bastide/secrets/monitoring-client.pem",
+        0o600,
+        ("monitoring",),
+    ),
+    ("certificates_prom", "/etc/bastide/certificates.prom", 0o644, ()),
+)
+# Of mutual TLS: a site without it has none of these. Those that a host has stay, because an earlier
+# generation, to which it may go back, can need them.
+OPTIONAL = frozenset(
+    {
+        "machines_ca_pem",
+        "service_pem",
+        "agent_pem",
+        "gateway_client_pem",
+        "monitoring_client_pem",
+        "certificates_prom",
+    }
 )
 
 
@@ -113,6 +137,8 @@ def write_secrets(paths: Paths, secrets: Mapping[str, str], groups: list[str]) -
     changed = []
     for name, path, mode, needed_by in SECRET_FILES:
         if needed_by and not set(needed_by) & set(groups):
+            continue
+        if name in OPTIONAL and name not in secrets:
             continue
         if not secrets.get(name, "").strip():
             raise AgentError("BAS-6063", f"the secret '{name}' is empty", "run bastide init again")

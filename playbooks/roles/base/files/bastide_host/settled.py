@@ -9,7 +9,7 @@ from bastide_host.generation import drift
 from bastide_host.host import JsonObject, Paths, read_json, sha256_of, text_of
 from bastide_host.packages import lacking, repository_is_current
 from bastide_host.places import places
-from bastide_host.prepare import SECRET_FILES, internet_sources
+from bastide_host.prepare import OPTIONAL, SECRET_FILES, internet_sources
 from bastide_host.reembed import state_file
 from bastide_host.rotation import out_of_rotation
 from bastide_host.stage import blobs_of
@@ -77,6 +77,8 @@ def _places(paths: Paths, description: JsonObject) -> Iterator[str]:
 def _secrets(paths: Paths, digests: Mapping[str, str], groups: set[str]) -> Iterator[str]:
     for name, path, mode, needed_by in SECRET_FILES:
         if needed_by and not set(needed_by) & groups:
+            continue
+        if name in OPTIONAL and name not in digests:
             continue
         place = paths.at(path)
         known = place.exists() and place.stat().st_mode & 0o7777 == mode

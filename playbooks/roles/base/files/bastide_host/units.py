@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import ssl
 import time
 import urllib.parse
 
+from bastide_host.client import connect
 from bastide_host.facts import unit_states
 from bastide_host.floating import UNIT as KEEPALIVED
 from bastide_host.floating import elsewhere
@@ -27,6 +27,7 @@ from bastide_host.rotation import through_a_reload
 from bastide_host.switch import birth, fingerprint
 
 GATEWAY = "bastide-gateway.service"
+_ANSWER_SECONDS = 5.0
 _UP_SECONDS = 20.0  # for servers that are given requests again before a reload
 _RELOAD_SECONDS = 30.0
 
@@ -114,17 +115,9 @@ def answers(paths: Paths, url: str) -> str:
     """
     if not url:
         return ""
-    parts = urllib.parse.urlsplit(url)
-    host, port = parts.hostname or "", parts.port
-    connection: http.client.HTTPConnection
     try:
-        if parts.scheme == "https":
-            context = ssl.create_default_context(cafile=str(paths.etc / "ca.pem"))
-            connection = http.client.HTTPSConnection(host, port, timeout=5, context=context)
-        else:
-            connection = http.client.HTTPConnection(host, port, timeout=5)
-        with contextlib.closing(connection):
-            connection.request("GET", parts.path)
+        with contextlib.closing(connect(paths, url, _ANSWER_SECONDS)) as connection:
+            connection.request("GET", urllib.parse.urlsplit(url).path)
             response = connection.getresponse()
             body = response.read(400).decode("utf-8", "replace")
             return "" if response.status == http.client.OK else f"answered {response.status} {body}"

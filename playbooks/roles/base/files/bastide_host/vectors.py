@@ -9,6 +9,7 @@ import re
 import urllib.parse
 from typing import Any
 
+from bastide_host.client import connect
 from bastide_host.host import AgentError, JsonObject, Paths, read_json, text_of
 
 UNIT = "bastide-vectordb.service"
@@ -44,10 +45,9 @@ class VectorDb:
 
     def __init__(self, paths: Paths, pass_: str = "") -> None:
         services = (read_json(paths.current / "etc/host.json") or {}).get("services", {})
-        parts = urllib.parse.urlsplit(services.get(UNIT, ""))
-        if not parts.hostname:
+        self._paths, self._url = paths, services.get(UNIT, "")
+        if not self._url:
             raise AgentError("BAS-6078", f"{UNIT} is not a service of this host's generation")
-        self._address = (parts.hostname, parts.port)
         self._key = text_of(paths.secrets / "api_key").strip()
         self._pass = {"x-bastide-pass": pass_} if pass_ else {}
 
@@ -59,8 +59,7 @@ class VectorDb:
             RefusedError: Another answer than 200.
         """
         headers = {"api-key": self._key, "content-type": "application/json", **self._pass}
-        connection = http.client.HTTPConnection(*self._address, timeout=_SECONDS)
-        with contextlib.closing(connection):
+        with contextlib.closing(connect(self._paths, self._url, _SECONDS)) as connection:
             try:
                 connection.request(method, path, json.dumps(body) if body else None, headers)
                 response = connection.getresponse()
