@@ -16,7 +16,7 @@ Names in templates (all values are plain JSON types):
               ``port``, ``tls`` of each host of the group, as the gateway reaches it
 ``floating``  ``address`` and ``router`` (VRRP's number) of the address that the gateways share;
               none if there is none, or if this host is no gateway
-``mutual_tls``  whether a service of this host is one of those
+``mutual_tls``  whether a service of this host is one of those; ``asks_tls``: of any host
 ``features``  what the site has only if release and site.yaml agree (``features.py``), sorted
 ``firewall``  ``lines`` of this host's packet filter (``direction``, ``match``, ``words``), ``ssh``:
               networks from which it may be logged in to, ``peers``: matches of the site's machines
@@ -186,6 +186,7 @@ def host_context(
             "embeddings": _model(model_of(manifest, site.models.embeddings), cards),
         },
         "mutual_tls": host in serving_hosts(site),
+        "asks_tls": bool(serving_hosts(site)),
         "services": {str(group): _service(site, group, host) for group in groups},
         "floating": _floating(site, manifest, host),
         "features": sorted(features(site, manifest)),
