@@ -85,7 +85,7 @@ def test_each_mirror_is_bound_to_its_keyring() -> None:
         ("Format: x\n\nFiles: *\nLicense: Expat\n", "Expat"),
         (
             "Format: x\n\nFiles: *\nLicense: GPL-2+\n\nFiles: a\nLicense: GPL-2 or MIT\n",
-            "(GPL-2 or MIT) AND GPL-2+",
+            "(GPL-2 OR MIT) AND GPL-2+",
         ),
         ("This is free text.\nLicense: none\n", "unknown"),
         ("Format: x\n", "unknown"),
