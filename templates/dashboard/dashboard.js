@@ -81,7 +81,7 @@ function number(value) {
 function rate(value) { return [number(value), "/s"]; }
 function tokens(value) { return [number(value), "/s"]; }
 function percent(value) { return [value >= 0.0995 || value < 0.0005 ? (value * 100).toFixed(0) : (value * 100).toFixed(1), "%"]; }
-function seconds(value) { return value < 1 ? [number(value * 1000), "ms"] : [number(value), "s"]; }
+function seconds(value) { return value < 0.9995 ? [number(value * 1000), "ms"] : [number(value), "s"]; }
 function span(value) {
   const steps = { d: 86400, h: 3600, min: 60 };
   for (const unit of Object.keys(steps)) {
@@ -115,7 +115,7 @@ function bar(value, warn, bad) {
   const made = element("span", `bar ${level}`);
   made.append(element("span", level, shown(value, percent)));
   const picture = drawing("svg", { viewBox: "0 0 100 4", preserveAspectRatio: "none", "aria-hidden": "true" });
-  picture.append(drawing("rect", { width: 100 * Math.min(1, value || 0), height: 4 }));
+  picture.append(drawing("rect", { width: 100 * Math.max(0, Math.min(1, value || 0)), height: 4 }));
   made.append(picture);
   return made;
 }
@@ -309,8 +309,8 @@ async function look() {
   const step = Math.round((hours * 3600) / POINTS);
   const end = Math.floor(Date.now() / 1000 / step) * step;
   const names = Object.keys(NOW);
-  const [{ alerts }, results, charts] = await Promise.all([
-    get("alerts", {}),
+  const { alerts } = await get("alerts", {}); // alone, so that a wrong key is refused once
+  const [results, charts] = await Promise.all([
     Promise.all(names.map((name) => get("query", { query: NOW[name] }))),
     Promise.all(CHARTS.map((each) => series(each[1], end, step))),
   ]);

@@ -87,6 +87,7 @@ class Stand:
         access: The site's ``access``.
         changes: What is replaced in the rendered configuration.
         server: Program of the servers.
+        prometheus: Port of a Prometheus on loopback; 0 if the site has no monitoring.
     """
 
     def __init__(
@@ -95,7 +96,9 @@ class Stand:
         access: Access | None = None,
         changes: dict[str, str] | None = None,
         server: str = SERVER,
+        prometheus: int = 0,
     ) -> None:
+        self.prometheus = prometheus
         self.folder = folder
         self.access = access or Access()
         self.changes = changes or {}
@@ -139,6 +142,9 @@ class Stand:
             for use in ("llm", "embeddings", "vectordb")
         }
         services["gateway"] = {"bind": "127.0.0.1", "port": self.port}
+        if self.prometheus:
+            server = {"name": "a", "address": "127.0.0.1", "port": self.prometheus}
+            services["monitoring"] = {"backends": [server]}
         sizes = {
             "llm": {"parallel": 4},
             "embeddings": {"parallel": 4},

@@ -9,38 +9,17 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import plan_factories as make
 import pytest
 import yaml
+from monitored_site import make_site, render
 
-from bastide import resources
-from bastide.render.trees import render_trees
-from bastide.schema.loading import load_yaml
-from bastide.schema.monitoring import Monitoring, Receiver
-from bastide.schema.release import Release
-from bastide.schema.site import SERVING, Group, Site
+from bastide.schema.monitoring import Receiver
 
 pytestmark = pytest.mark.integration
 CASES = Path(__file__).with_name("alerts.test.yml")
 PAGE = Path(__file__).resolve().parents[3] / "docs/monitoring.md"
 # What tells that somebody must act; each has its words where they are read at night.
 WORDS = ("summary", "action", "runbook")
-
-
-def make_site(**monitoring: Any) -> Site:
-    site = make.make_site({"host1": (*SERVING, Group.MONITORING)})
-    return site.replace(monitoring=Monitoring(**monitoring))
-
-
-def render(site: Site, folder: Path) -> Path:
-    """Write what the monitoring host gets; return the folder with its configuration."""
-    release = load_yaml(resources.catalogue() / "releases/starter-2026.12.0.yaml", Release)
-    trees = render_trees(site, release, make.make_manifest(), make.make_cards())
-    for path, file in trees["host1"].files.items():
-        place = folder / path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(file.content)
-    return folder / "etc"
 
 
 def ask(*argv: str | Path, cwd: Path) -> str:
