@@ -53,9 +53,15 @@ def sending(line: Line, host: str, copy: str) -> Iterator[BinaryIO]:
         ) from error
 
 
-def end(line: Line, host: str, copy: str, *, good: bool) -> None:
+def end(line: Line, host: str, copy: str) -> None:
     """Let a host drop its copy, whatever became of it; one that is away drops it the next time."""
-    ask(line, "backup-end", {host: {"id": copy, "good": good}})
+    ask(line, "backup-end", {host: {"id": copy}})
+
+
+def note(line: Line, unix_time: int, *, good: bool) -> None:
+    """Tell all hosts how a backup ended, for monitoring; those that are away are not told."""
+    given = {"what": "backup", "unix_time": unix_time, "ok": good}
+    ask(line, "note", dict.fromkeys(line.site.hosts, given))
 
 
 def receive(line: Line, host: str, given: Mapping[str, Any], source: Iterator[bytes]) -> None:

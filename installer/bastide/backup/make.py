@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -117,7 +118,7 @@ def make_backup(order: Order, progress: Progress) -> BackupResult:
             exclusive_lock(BackupFolder.lock(order.out), f"backup of site {order.site.name}"),
         ):
             swept = archive.sweep(order.out)
-            result = _Making(order, recipients, progress).make()
+            result = _noted(order, _Making(order, recipients, progress))
             removed = _retire(order.out, order.site.name, order.site.backup.keep)
     except OSError as error:
         raise ConfigError(
@@ -127,6 +128,17 @@ def make_backup(order: Order, progress: Progress) -> BackupResult:
         ) from error
     notes = (*result.notes, *(f"removed {name}, left by a killed backup" for name in swept))
     return BackupResult(**{**vars(result), "removed": removed, "notes": notes})
+
+
+def _noted(order: Order, making: _Making) -> BackupResult:
+    """Make the backup and tell the hosts how it ended: monitoring knows it from there."""
+    line, good = Line(order.site, order.folder.root), False
+    try:
+        result = making.make()
+        good = True
+        return result
+    finally:
+        hosts.note(line, int(time.time()), good=good)
 
 
 class _Making:
@@ -173,7 +185,7 @@ class _Making:
 
     def _save_data(self, host: str) -> DataStamp:
         line = Line(self._order.site, self._order.folder.root)
-        copy, good = f"backup-{self._created:%Y%m%dT%H%M%SZ}", False
+        copy = f"backup-{self._created:%Y%m%dT%H%M%SZ}"
         self._progress.note(f"{host}: copying vector data; writes wait meanwhile, reads do not")
         stamp = hosts.begin(line, host, copy)
         try:
@@ -184,9 +196,8 @@ class _Making:
             ):
                 path = self._partial.part(data_part(host))
                 self._parts.append(seal(stream, path, self._recipients, task.advance))
-            good = True
         finally:
-            hosts.end(line, host, copy, good=good)
+            hosts.end(line, host, copy)
         if not stamp.asked:
             self._notes.append(
                 f"{host}: the vector DB did not run, so counts and neighbours are not known"

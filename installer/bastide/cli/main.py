@@ -31,6 +31,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "bastide.cli.restore",
         "Bring a backup back, on the same or other hosts; prove it.",
     ),
+    "support-bundle": ("bastide.cli.support_bundle", "Gather logs and states, without secrets."),
     "uninstall": (
         "bastide.cli.uninstall",
         "Take Bastide off hosts; data stays unless asked twice.",

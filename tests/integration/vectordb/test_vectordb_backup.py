@@ -115,7 +115,7 @@ def test_a_backup_is_whole_and_leaves_the_host_as_it_was(scene: Scene) -> None:
     assert done.points == {"host1": before}
     assert not paths.fence.exists()
     assert (list_snapshots(paths), other_folders(paths)) == ([], {})
-    assert json.loads((paths.state / "backup.json").read_text())["id"] == "backup-20261126T023000Z"
+    assert json.loads((paths.state / "notes/backup.json").read_text())["ok"] is True
     opened = scene.open(done.path)
     assert prove_data(opened, "host1", scene.key) == done.data_files > 10
     assert open_control(opened.folder, opened.header, opened.contents, scene.key).files
@@ -205,7 +205,8 @@ def test_a_host_that_sends_half_gives_no_backup(scene: Scene, tmp_path: Path) ->
     assert archive.list_backups(scene.order.out) == ()
     assert [path.name for path in scene.order.out.iterdir()] == [".lock"]
     assert list_snapshots(scene.host.paths) == []
-    assert not (scene.host.paths.state / "backup.json").exists()
+    noted = json.loads((scene.host.paths.state / "notes/backup.json").read_text())
+    assert noted["ok"] is False
 
 
 def test_a_run_under_way_keeps_a_backup_out(scene: Scene) -> None:

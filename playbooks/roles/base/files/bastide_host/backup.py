@@ -7,7 +7,6 @@ rollback looks for, and it is gone when it has been sent.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import subprocess
 from collections.abc import Mapping
@@ -15,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from bastide_host.facts import transition_of
-from bastide_host.fence import lift_fence, now, raise_fence
-from bastide_host.host import AgentError, JsonObject, Paths, read_json, write_atomic
+from bastide_host.fence import lift_fence, raise_fence
+from bastide_host.host import AgentError, JsonObject, Paths, read_json
 from bastide_host.snapshot import MARKER, drop_snapshot, folder_of, take_snapshot
 
 PREFIX = "backup-"
-RECORD = "backup.json"  # below the state folder: when a backup of this host last ended well
 BUSY = "BAS-6130"
 
 
@@ -101,18 +99,13 @@ def backup_send(paths: Paths, given: Mapping[str, Any], target: int) -> int:
 
 
 def backup_end(paths: Paths, given: Mapping[str, Any]) -> JsonObject:
-    """Remove the copy; remember when a backup ended well.
+    """Remove the copy.
 
     Args:
         paths: The host's paths.
-        given: ``id``; ``good``: whether the copy has arrived whole.
+        given: ``id``, its name.
     """
-    name = _own(given)
-    dropped = drop_snapshot(paths, name)
-    if given.get("good"):
-        content = json.dumps({"format": "bastide.backed-up/1", "id": name, "finished": now()})
-        write_atomic(paths.state / RECORD, (content + "\n").encode())
-    return {"changed": dropped}
+    return {"changed": drop_snapshot(paths, _own(given))}
 
 
 def _own(given: Mapping[str, Any]) -> str:

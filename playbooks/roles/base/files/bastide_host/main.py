@@ -30,6 +30,7 @@ from bastide_host.retire import retire
 from bastide_host.rotation import rotate_in, rotate_out
 from bastide_host.settled import settled
 from bastide_host.stage import stage
+from bastide_host.support import support
 from bastide_host.switch import fingerprint, units_to_restart
 from bastide_host.telemetry import keep_telling, note
 from bastide_host.transition import begin, promote, revert, revert_begin, revert_end, switch
@@ -94,6 +95,7 @@ _READ_ONLY: dict[str, Command] = {
     "watch-stop": lambda paths, _options: watch.stop(paths),
     "watch-record": lambda paths, _options: watch.record(paths),
     "metrics": lambda paths, options: keep_telling(paths, options.seconds),
+    "support": lambda paths, _options: support(paths),
     "uninstall-list": lambda paths, _options: uninstall_list(paths),
     "health": lambda paths, options: health(paths, options.units, options.seconds),
 }
