@@ -118,18 +118,19 @@ def revert_begin(paths: Paths) -> JsonObject:
     """Decide that the open transition is undone; keep what tells why. Nothing is switched yet."""
     found = transition_of(paths)
     if not found:
-        return {"changed": False, "restart": []}
+        return {"changed": False, "restart": [], "stops": [], "came": False}
     if not found["reverting"]:
         keep_evidence(paths, found)
         _write(paths, {**found, "reverting": True})
-    if found["before"] is None:
-        return {"changed": True, "restart": []}
+    if found["before"] is None:  # it came with this run, and does nothing afterwards
+        active = sorted(unit for unit, state in unit_states(paths).items() if state == "active")
+        return {"changed": True, "restart": [], "stops": active, "came": True}
     target = paths.generations / str(found["before"])
     units = (read_json(target / "generation.json") or {}).get("units", [])
     restart = set(units_to_restart(paths, units, unit_states(paths), target))
     if found["snapshot"] or found["restore"]:
         restart.add(VECTORDB)
-    return {"changed": True, "restart": sorted(restart & set(units))}
+    return {"changed": True, "restart": sorted(restart & set(units)), "stops": [], "came": False}
 
 
 def revert(paths: Paths) -> JsonObject:
