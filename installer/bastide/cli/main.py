@@ -36,6 +36,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "bastide.cli.uninstall",
         "Take Bastide off hosts; data stays unless asked twice.",
     ),
+    "vectordb": ("bastide.cli.vectordb", "See what the vector DB holds; move it elsewhere."),
     "cost": ("bastide.cli.cost", "Compare a year by token, rented, or on servers of one's own."),
     "lab": ("bastide.cli.lab", "Rehearse on disposable, air-gapped systemd hosts."),
     "schema": ("bastide.cli.schema", "Print the JSON Schema of a file that you edit."),

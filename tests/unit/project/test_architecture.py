@@ -15,7 +15,7 @@ MODULES = sorted(path for path in ROOT.rglob("*.py") if "_data" not in path.part
 
 BOTTOM = {"__version__", "errors", "layout", "resources", "progress", "host", "schema"}
 MIDDLE = {"bundle", "store", "plan", "render", "run", "verify", "lab", "site"}
-MIDDLE |= {"advice", "ledger", "costing", "sizing", "evaluation", "backup", "support"}
+MIDDLE |= {"advice", "ledger", "costing", "sizing", "evaluation", "backup", "support", "vectors"}
 LIBRARY = {"sources", "trust"}
 ALLOWED = {
     "schema": {"errors", "schema"},
