@@ -73,7 +73,7 @@ def manifest(*more: Artifact) -> Manifest:
     return Manifest(release="s-2026.12.0", target="t", lock="0" * 64, artifacts=(*MODELS, *more))
 
 
-def site(hosts: dict[str, Any] | None = None, **vectordb: Any) -> Site:
+def site(hosts: dict[str, Any] | None = None, *, tls: bool = False, **vectordb: Any) -> Site:
     small = {"big": {"address": "10.0.0.2", "groups": ["llm", "embeddings"]}}
     gate = {"gate": {"address": "10.0.0.3", "groups": ["gateway"]}}
     return Site.model_validate(
@@ -87,6 +87,7 @@ def site(hosts: dict[str, Any] | None = None, **vectordb: Any) -> Site:
             "hosts": {**small, **gate, **(THREE if hosts is None else hosts)},
             "models": {"llm": CHAT, "embeddings": EMBED},
             "vectordb": {"engine": "server", **vectordb},
+            "certificates": {"mutual_tls": tls},
         }
     )
 
@@ -193,6 +194,25 @@ def test_a_cluster_grows_from_its_first_host(release: Release) -> None:
     assert "--uri" not in alone
     six = {f"v{n}": {"address": f"fd00::{n}", "groups": ["vectordb"]} for n in (4, 5, 6)}
     assert "http://[fd00::4]:6335" in start_of(trees(release, site(six))["v5"])
+
+
+def test_with_mutual_tls_rest_grpc_and_peers_take_only_the_sites_own(release: Release) -> None:
+    """REST and gRPC share ``service.enable_tls``; peers have a switch of their own."""
+    found = trees(release, site(tls=True, grpc_port=6334))
+    config = text_of(found["v5"], "etc/vectordb.yaml")
+    assert mistakes(config) == []
+    data = yaml.safe_load(config)
+    assert data["service"]["enable_tls"] is True
+    assert data["service"]["verify_https_client_certificate"] is True
+    assert data["cluster"]["p2p"]["enable_tls"] is True
+    unit = text_of(found["v5"], "units/bastide-vectordb.service")
+    for name in ("cert", "key", "ca_cert"):
+        credential = data["tls"][name].rpartition("/")[2]
+        assert f"LoadCredential={credential}:/etc/bastide/secrets/" in unit
+    assert "https://10.0.0.4:6335" in start_of(found["v5"])
+    assert "http://" not in start_of(found["v5"])
+    plain = yaml.safe_load(text_of(trees(release, site())["v5"], "etc/vectordb.yaml"))
+    assert (plain["service"]["enable_tls"], "tls" in plain) == (False, False)
 
 
 def test_peers_may_talk_and_nobody_else_to_their_port() -> None:
