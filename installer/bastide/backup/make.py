@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bastide import __version__
 from bastide.backup import archive, hosts
-from bastide.backup.codes import NO_ROOM, UNWRITABLE
+from bastide.backup.codes import NO_ROOM, OTHER_ENGINE, UNWRITABLE
 from bastide.backup.control_files import as_tar, gather
 from bastide.backup.keys import read_recipients
 from bastide.backup.retention import Kept, to_remove
@@ -36,6 +36,7 @@ from bastide.schema.backup_archive import (
     data_part,
 )
 from bastide.schema.site import Group, Site
+from bastide.schema.vectordb import VectorEngine
 from bastide.store.local import Store
 from bastide.store.receipt import receipt_key
 
@@ -52,6 +53,7 @@ class Order:
         home: The control node's own state.
         out: The folder of backups.
         now: The present time.
+        with_data: Whether vector data belongs into it.
     """
 
     site: Site
@@ -59,6 +61,7 @@ class Order:
     home: Home
     out: Path
     now: datetime
+    with_data: bool = True
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,7 @@ def make_backup(order: Order, progress: Progress) -> BackupResult:
         ApplyError: A host could not give its data, or a file cannot be read.
     """
     recipients = read_recipients(order.folder.recipients)
+    _require_savable(order)
     try:
         order.out.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (
@@ -128,6 +132,20 @@ def make_backup(order: Order, progress: Progress) -> BackupResult:
         ) from error
     notes = (*result.notes, *(f"removed {name}, left by a killed backup" for name in swept))
     return BackupResult(**{**vars(result), "removed": removed, "notes": notes})
+
+
+def _require_savable(order: Order) -> None:
+    """Check that the site's vector data can be saved, or shall not be.
+
+    Raises:
+        ConfigError: It cannot: that engine's files never lie still behind our fence.
+    """
+    if order.with_data and order.site.vectordb.engine is not VectorEngine.EDGE:
+        raise ConfigError(
+            f"vector data of the engine {order.site.vectordb.engine} cannot be saved by Bastide",
+            code=OTHER_ENGINE,
+            hint="save it by the engine's own snapshots, and everything else with --without-data",
+        )
 
 
 def _noted(order: Order, making: _Making) -> BackupResult:
@@ -160,7 +178,8 @@ class _Making:
         key = receipt_key(order.home.receipt_key)
         self._partial.root.mkdir(mode=0o700)
         try:
-            data = {name: self._save_data(name) for name in order.site.hosts_in(Group.VECTORDB)}
+            hosts_with_data = order.site.hosts_in(Group.VECTORDB) if order.with_data else ()
+            data = {name: self._save_data(name) for name in hosts_with_data}
             files = self._save_control()
             contents = self._contents(data, files)
             self._seal(io.BytesIO(contents.canonical()), CONTENTS)

@@ -167,9 +167,10 @@ def _about_made(result: make.BackupResult) -> dict[str, str]:
 @site_option
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False),
               help="Folder of backups; site.yaml's backup.folder if not given.")  # fmt: skip
+@click.option("--without-data", is_flag=True, help="Leave the vector data out.")
 @reports(_view_made)
 @recorded("backup", _about_made)
-def create(site_dir: Path, out: Path | None) -> make.BackupResult:
+def create(site_dir: Path, out: Path | None, *, without_data: bool) -> make.BackupResult:
     """Make a backup; then let go of older ones, as backup.keep in site.yaml says.
 
     Exit codes: 0 the backup is whole and on the disk; 2 it could not begin; 5 too little room; 6 a
@@ -179,7 +180,8 @@ def create(site_dir: Path, out: Path | None) -> make.BackupResult:
     site, folder = load_site(site_dir), _folder(site_dir)
     require_ssh_files(site, folder)
     target = make.backup_folder(site, folder, out)
-    order = make.Order(site, folder, Home.default(), target, datetime.now(UTC))
+    now = datetime.now(UTC)
+    order = make.Order(site, folder, Home.default(), target, now, not without_data)
     return make.make_backup(order, progress())
 
 

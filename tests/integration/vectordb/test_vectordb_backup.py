@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -26,7 +27,7 @@ from bastide.backup.keys import RecoveryKey, add_recipients, make_recovery_key, 
 from bastide.backup.opening import Opened, known_signers, open_backup
 from bastide.backup.proof import prove_data
 from bastide.backup.restore_data import restore_data
-from bastide.errors import ApplyError, LockedError, TrustError
+from bastide.errors import ApplyError, ConfigError, LockedError, TrustError
 from bastide.host.lock import exclusive_lock
 from bastide.layout import Home, SiteFolder
 from bastide.progress import SilentProgress
@@ -217,6 +218,23 @@ def test_a_run_under_way_keeps_a_backup_out(scene: Scene) -> None:
         scene.save()
     assert refused.value.code == "BAS-6130"
     assert scene.host.paths.fence.exists()  # another's
+
+
+def test_a_backup_without_data_asks_no_host_for_it(scene: Scene) -> None:
+    scene.order = dataclasses.replace(scene.order, with_data=False)
+    done = scene.save()
+    assert (done.points, done.data_files) == ({}, 0)
+    assert not list(done.path.glob("data-*"))
+    assert scene.restore(done.path, replace=False) == ()
+
+
+def test_data_of_the_engine_server_is_refused_not_left_out(scene: Scene) -> None:
+    site = scene.order.site
+    vectordb = site.vectordb.replace(engine="server")
+    scene.order = dataclasses.replace(scene.order, site=site.replace(vectordb=vectordb))
+    with pytest.raises(ConfigError) as refused:
+        scene.save()
+    assert refused.value.code == "BAS-2182"
 
 
 def test_what_a_killed_agent_left_is_taken_over(scene: Scene) -> None:

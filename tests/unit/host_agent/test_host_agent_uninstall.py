@@ -72,7 +72,8 @@ class Machine:
                 kept = [line for line in lines if not line.startswith(f"{argv[1]}:")]
                 self.paths.at(table).write_text("\n".join(kept) + "\n")
         if argv[:3] == ["nft", "delete", "table"]:
-            self.tables = ""
+            assert argv[4] in self.tables  # nft says so if it is not there
+            self.tables = self.tables.replace(f"table {argv[3]} {argv[4]}\n", "")
 
 
 @pytest.fixture

@@ -91,7 +91,7 @@ def uninstall(paths: Paths, given: Mapping[str, Any]) -> JsonObject:
     before = uninstall_list(paths)
     faults: list[str] = []
     _stop(paths, before["units"], faults)
-    for table in before["tables"]:
+    for table in _tables():  # those that no unit took with it
         _do(["nft", "delete", "table", *table.split()], faults)
     _policy_back(paths)
     _purge(before["packages"], faults)
