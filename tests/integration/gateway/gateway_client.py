@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from bastide_host import gateway
 from gateway_stand import Stand
 
 # Answers as our model servers do: tokens in headers, and at the end of a stream in a comment. A
@@ -120,8 +120,14 @@ class Client:
         return self.ask("POST", CHAT, {"prompt": prompt, "completion": completion, **more})
 
 
-def entries(stand: Stand) -> Iterator[dict[str, Any]]:
-    """Yield the audit log's entries; a line that begins like one and is none fails."""
-    for line in stand.log().splitlines():
-        if line.startswith("{"):
-            yield json.loads(line)
+def entries(stand: Stand, at_least: int = 0) -> list[dict[str, Any]]:
+    """Return the audit log's entries; a line that begins like one and is none fails.
+
+    A line is written after the client has its answer: ``at_least`` so many are waited for.
+    """
+
+    def found() -> list[str]:
+        return [line for line in stand.log().splitlines(keepends=True) if line.startswith("{")]
+
+    gateway.wait_until(lambda: len(found()) >= at_least, 10)
+    return [json.loads(line) for line in found() if line.endswith("\n")]

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bastide_host import gateway
+from bastide_host import gateway, keys
 from bastide_host.host import Paths
 from haproxy_program import haproxy
 
@@ -205,9 +205,18 @@ class Stand:
                 stderr=log,
                 preexec_fn=deny_write_execute,  # noqa: PLW1509 - it only makes a system call
             )
-        ready = gateway.wait_until(lambda: self.ended() or self.all_up(), 20)
+        ready = gateway.wait_until(
+            lambda: self.ended() or (self.all_up() and self.master_listens()), 60
+        )
         assert ready, self.log()
         assert not self.ended(), self.log()
+
+    def master_listens(self) -> bool:
+        """Whether the master has executed itself anew: a signal that comes before is lost."""
+        try:
+            return "worker" in gateway.ask(self.paths, "show proc", keys.MASTER)
+        except gateway.NotRunningError:
+            return False
 
     def ended(self) -> bool:
         """Whether the gateway has ended."""
@@ -228,7 +237,8 @@ class Stand:
         assert self.gateway
         before = gateway.worker(self.paths)
         self.gateway.send_signal(signal.SIGUSR2)
-        assert gateway.takes_over(self.paths, before, 20)
+        assert gateway.takes_over(self.paths, before, 60), self.log()
+        assert gateway.wait_until(self.master_listens, 60), self.log()
 
     def close(self) -> None:
         for process in [*self.servers.values(), *([self.gateway] if self.gateway else [])]:

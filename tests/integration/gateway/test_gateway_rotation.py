@@ -158,7 +158,7 @@ def test_what_is_left_after_the_time_is_said(stand: Stand) -> None:
 def test_a_server_that_stays_away_is_named(stand: Stand) -> None:
     rotation.rotate_out(stand.paths, "a", ["vectordb"], 20)
     stand.stop("vectordb", "a")
-    assert gateway.wait_until(lambda: not stand.all_up(), 10)
+    assert gateway.wait_until(lambda: _status(stand, "vectordb", "a") == "DOWN", 20)
     with pytest.raises(AgentError, match=r"vectordb/a \(DOWN\)") as caught:
         rotation.rotate_in(stand.paths, "a", ["vectordb"], 3)
     assert caught.value.code == "BAS-6081"
@@ -215,3 +215,8 @@ def test_without_a_gateway_nothing_is_done_and_that_is_said(tmp_path: Path) -> N
 
 def _busy(stand: Stand, name: str) -> int:
     return sum(e.busy for e in gateway.servers(stand.paths) if e.name == name)
+
+
+def _status(stand: Stand, backend: str, name: str) -> str:
+    found = gateway.servers(stand.paths)
+    return next(e.status for e in found if (e.backend, e.name) == (backend, name))
