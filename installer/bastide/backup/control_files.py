@@ -72,10 +72,16 @@ def _below(root: Path, left_out: set[str]) -> Iterator[tuple[str, Path]]:
         if Path(parent) == root:
             folders[:] = [name for name in folders if name not in left_out]
             names = [name for name in names if name not in left_out]  # noqa: PLW2901
+        folders[:] = [name for name in folders if not _is_backup(Path(parent, name))]
         for name in sorted(names):
             path = Path(parent, name)
             if stat.S_ISREG(path.lstat().st_mode):
                 yield str(path.relative_to(root)), path
+
+
+def _is_backup(folder: Path) -> bool:
+    """Return whether a folder is a backup, or what a killed one left: never part of another."""
+    return BackupFolder(folder).header.exists() or folder.name.startswith(".partial-")
 
 
 @contextmanager

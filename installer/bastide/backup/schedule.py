@@ -10,6 +10,7 @@ from bastide.backup.codes import NO_SCHEDULE
 from bastide.errors import ConfigError
 from bastide.host import process
 from bastide.host.files import write_atomic
+from bastide.site.vault import PASSWORD_FILE_VARIABLE
 
 UNITS = Path("/etc/systemd/system")
 
@@ -24,6 +25,7 @@ class Timer:
         argv: The command, with absolute paths.
         home: The control node's state.
         user: Who runs it.
+        password: The file with the vault's password, if it is none of the home's.
     """
 
     site: str
@@ -31,6 +33,7 @@ class Timer:
     argv: tuple[str, ...]
     home: Path
     user: str
+    password: str = ""
 
     @property
     def name(self) -> str:
@@ -41,6 +44,9 @@ class Timer:
 def units_of(timer: Timer) -> dict[str, str]:
     """Return the text of service and timer by file name; pure."""
     command = " ".join(_quoted(word) for word in timer.argv)
+    variables = [f"BASTIDE_HOME={timer.home}", "NO_COLOR=1"]
+    variables += [f"{PASSWORD_FILE_VARIABLE}={timer.password}"] if timer.password else []
+    environment = " ".join(_quoted(each) for each in variables)
     service = f"""\
 # Written by `bastide backup schedule`.
 [Unit]
@@ -51,7 +57,7 @@ Wants=network-online.target
 [Service]
 Type=oneshot
 User={timer.user}
-Environment={_quoted(f"BASTIDE_HOME={timer.home}")} NO_COLOR=1
+Environment={environment}
 ExecStart={command}
 Nice=10
 IOSchedulingClass=idle

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from bastide.cli.output import reports, stdout
 from bastide.cli.recording import recorded
 from bastide.layout import Home, SiteFolder
 from bastide.site.config import load_site
+from bastide.site.vault import PASSWORD_FILE_VARIABLE
 
 
 @dataclass(frozen=True)
@@ -78,5 +80,10 @@ def command(site_dir: Path, out: Path | None, units: Path, *, remove: bool) -> S
         argv=(program, *words),
         home=Home.default().root.absolute(),
         user=getpass.getuser(),
+        password=_absolute(os.environ.get(PASSWORD_FILE_VARIABLE, "")),
     )
     return Scheduled(schedule.install(timer, units), timer.when, target)
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).absolute()) if path else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import tarfile
 from datetime import UTC, datetime
@@ -52,7 +53,14 @@ def folder(tmp_path: Path, home: Home) -> SiteFolder:
     site = site.replace(ssh=site.ssh.replace(private_key=str(ssh / "id"), known_hosts="hosts"))
     create_site(folder, site, home, NOW)
     (folder.root / "hosts").write_text("host keys")
-    for name in ("plan.json", "reports/a/report.html", "runs/r1/log", "backups/old/x.age"):
+    for name in (
+        "plan.json",
+        "reports/a/report.html",
+        "runs/r1/log",
+        "backups/old/x.age",
+        "earlier/plant-1/backup.json",
+        "earlier/.partial-plant-2/control.tar.age",
+    ):
         (folder.root / name).parent.mkdir(parents=True, exist_ok=True)
         (folder.root / name).write_text("x")
     (folder.root / "evaluations").mkdir()
@@ -161,6 +169,9 @@ def test_the_timers_units_quote_what_they_are_given(tmp_path: Path) -> None:
     service = units["bastide-backup-plant.service"]
     line = 'ExecStart=/opt/b/bin/bastide backup create --site "/srv/my plant 100%%"\n'
     assert line in service
+    assert "Environment=BASTIDE_HOME=/srv/home NO_COLOR=1\n" in service
+    other = units_of(dataclasses.replace(TIMER, password="/root/my pw"))
+    assert '"BASTIDE_VAULT_PASSWORD_FILE=/root/my pw"\n' in other["bastide-backup-plant.service"]
     assert "OnCalendar=*-*-* 02:30:00\n" in units["bastide-backup-plant.timer"]
     written = install(TIMER, tmp_path)
     assert [path.name for path in written] == list(units)
