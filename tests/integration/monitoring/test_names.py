@@ -153,6 +153,9 @@ def host_metrics(folder: Path) -> str:
     (paths.etc / "host.json").write_text('{"site": "plant", "host": "host1"}')
     authority = pki.make_authority("plant", datetime(2026, 11, 1, tzinfo=UTC))
     (paths.etc / "ca.pem").write_text(authority.certificate_pem)
+    (paths.etc / "certificates.prom").write_text(
+        'bastide_certificate_due_timestamp_seconds{certificate="a",renewal="plan"} 1\n'
+    )
     states = {"bastide-llm.service": {"ActiveState": "active", "NRestarts": "1", "Result": ""}}
     with pytest.MonkeyPatch.context() as patched:  # there is no systemd to ask
         patched.setattr(telemetry, "unit_properties", lambda _paths: states)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from bastide_host.facts import current_number, transition_of
 from bastide_host.generation import drift
-from bastide_host.host import AgentError, JsonObject, Paths, read_json, run, write_atomic
+from bastide_host.host import AgentError, JsonObject, Paths, read_json, run, text_of, write_atomic
 
 FILE = "bastide.prom"
 NOTES = ("backup", "verify")  # what is noted when it was done
@@ -84,7 +84,8 @@ def exposition(paths: Paths, now: float) -> str:
     )
     _add_notes(found, paths)
     found.gauge("bastide_metrics_written_timestamp_seconds", "When this was written.", now)
-    return found.text()
+    # What the control node knows of certificates that only machines see, in the same format.
+    return found.text() + text_of(paths.etc / "certificates.prom")
 
 
 def _add_generation(found: Exposition, paths: Paths) -> None:
