@@ -12,6 +12,7 @@ from bastide.cli.context import load_context, site_option
 from bastide.cli.output import progress, reports, stdout
 from bastide.cli.recording import recorded
 from bastide.render.report import html
+from bastide.run.notes import note
 from bastide.schema.expectations import Expectations
 from bastide.schema.verification import Check, FirstAnswer, VerificationReport
 from bastide.verify.access import open_access
@@ -128,7 +129,8 @@ def command(  # noqa: PLR0913 - click's options
     Logs in to every host and looks (units, ports, model files, secrets' modes), then uses the
     gateway as clients do: TLS, API keys, chat, streaming, embeddings, vectors. Last, it indexes a
     bundled handbook, asks 20 questions, checks that the right passage is found, and lets the
-    model answer. Nothing on the hosts is changed.
+    model answer. Nothing on the hosts is changed, but that the monitoring host, if there is one,
+    notes when it was and how it ended.
 
     Reports: a summary here, report.html for people, report.json and junit.xml for machines, in
     reports/<time>/ of the site; reports/latest leads to the newest. Exit code 7 if a check fails.
@@ -166,4 +168,6 @@ def command(  # noqa: PLR0913 - click's options
     result = run(expected, access, folder=folder, page=html, progress=progress(), select=select)
     if report_dir is None:
         point_latest(folder)
+    if not select and not note(context.site, context.folder.root, "verify", ok=result.report.good):
+        progress().note("monitoring could not be told of this verify")
     return result
