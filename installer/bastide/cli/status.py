@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -17,10 +18,11 @@ from bastide.plan.planner import plan_host
 from bastide.progress import human_bytes
 from bastide.run.facts import gather
 from bastide.schema.facts import DataSnapshot, HostFacts, SiteFacts, Transition
-from bastide.schema.plan import HostPlan
+from bastide.schema.plan import CertificateChange, HostPlan
 from bastide.schema.site import Group, Site
 from bastide.site.codes import NOT_IMPORTED
 from bastide.site.config import load_site
+from bastide.site.secrets import renew_in_memory
 from bastide.store import Store, StoredBundle
 from bastide.trust.verifier import Trust
 
@@ -92,6 +94,7 @@ class SiteStatus:
         hosts: Each host.
         bundle: Digest of the imported bundle that it runs; empty if there is none.
         trust: What was proved of that bundle's origin when it came in.
+        certificates: Certificates that are due, or that a person must see to.
     """
 
     site: str
@@ -100,6 +103,7 @@ class SiteStatus:
     hosts: tuple[HostStatus, ...]
     bundle: str = ""
     trust: Trust | None = None
+    certificates: tuple[CertificateChange, ...] = ()
 
 
 def _view(status: SiteStatus) -> None:
@@ -131,8 +135,15 @@ def _view(status: SiteStatus) -> None:
             console.print(f"  under way   ! {what}", style="red", markup=False)
         for what in host.drift:
             console.print(f"  drift       ! {what}", style="red", markup=False)
+    _view_certificates(status.certificates)
     if any(host.state in {"drifted", "differs", "empty", "under way"} for host in status.hosts):
         console.print("", "`bastide plan` shows what would bring them there.", sep="\n")
+
+
+def _view_certificates(due: tuple[CertificateChange, ...]) -> None:
+    for number, change in enumerate(due):
+        text = f"certificate {change.name}: {change.why}"
+        stdout().print(f"\n{text}" if number == 0 else text, style="yellow", markup=False)
 
 
 def _show(result: SiteStatus | LedgerView) -> None:
@@ -167,7 +178,16 @@ def command(site_dir: Path, expect_head: str | None, *, ledger: bool) -> SiteSta
     healthy = all(host.reachable and _is_well(host) for host in hosts)
     bundle = _bundle(site)
     digest, trust = (bundle.digest, bundle.trust) if bundle else ("", None)
-    return SiteStatus(site.name, site.release, healthy, hosts, digest, trust)
+    due = _certificates(site, folder)
+    return SiteStatus(site.name, site.release, healthy, hosts, digest, trust, due)
+
+
+def _certificates(site: Site, folder: SiteFolder) -> tuple[CertificateChange, ...]:
+    """Return what is to be told of certificates; nothing if the vault does not open here."""
+    try:
+        return renew_in_memory(folder, Home.default(), site, datetime.now(UTC)).changes
+    except ConfigError:
+        return ()  # who may look at hosts need not be able to open secrets
 
 
 def _bundle(site: Site) -> StoredBundle | None:

@@ -196,6 +196,11 @@ def valid_until(certificate_pem: str) -> datetime:
     return certificate_of(certificate_pem).not_valid_after_utc
 
 
+def fingerprint_of(certificate_pem: str) -> str:
+    """Return the SHA-256 of the first certificate in ``certificate_pem``, in hex."""
+    return certificate_of(certificate_pem).fingerprint(hashes.SHA256()).hex()
+
+
 def day(moment: datetime) -> str:
     """Return a moment's date, as people write it."""
     return moment.date().isoformat()
