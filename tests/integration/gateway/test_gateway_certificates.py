@@ -62,11 +62,11 @@ def own_address() -> str:
     return found
 
 
-def site_of(address: str) -> Site:
+def site_of(address: str, *, mutual_tls: bool = True) -> Site:
     groups = (Group.LLM, Group.EMBEDDINGS, Group.VECTORDB)
     site = make.make_site({"svc": groups, "gate": (Group.GATEWAY,)})
     hosts = {"svc": site.hosts["svc"].replace(address=address), "gate": site.hosts["gate"]}
-    return site.replace(hosts=hosts, certificates=site.certificates.replace(mutual_tls=True))
+    return site.replace(hosts=hosts, certificates=site.certificates.replace(mutual_tls=mutual_tls))
 
 
 def secrets_of(site: Site) -> Secrets:
@@ -86,10 +86,11 @@ def write_files(folder: Path, files: dict[str, str]) -> None:
 class SecureStand(Stand):
     """A gateway with TLS on both sides, and one service for all three backends."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, mutual_tls: bool = True) -> None:
         super().__init__(folder)
         self.address, self.service_port = own_address(), free_port()
-        self.site = site_of(self.address)
+        self.site = site_of(self.address, mutual_tls=mutual_tls)
+        self.mutual_tls = mutual_tls
         self.secrets = secrets_of(self.site)
         self.deliver(self.secrets)
         self.service: subprocess.Popen[bytes] | None = None
@@ -110,7 +111,8 @@ class SecureStand(Stand):
         templates = TemplateFolder(resources.templates())
         (lib / "service_tls.py").write_bytes(templates.render("lib/service_tls.py.j2", {}))
         (lib / "tiny.py").write_text(APP)
-        argv = [sys.executable, "-m", "service_tls", "tiny", self.address, str(self.service_port)]
+        module = ["service_tls", "tiny"] if self.mutual_tls else ["tiny"]
+        argv = [sys.executable, "-m", *module, self.address, str(self.service_port)]
         credentials = str(self.folder / "svc")
         env = {**os.environ, "PYTHONPATH": str(lib), "CREDENTIALS_DIRECTORY": credentials}
         self.service = subprocess.Popen(argv, env=env)

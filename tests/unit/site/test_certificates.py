@@ -362,11 +362,12 @@ def key_text(key: Key) -> bytes:
 
 @pytest.mark.parametrize("kind", ["p256", "p384", "rsa"])
 def test_a_ca_of_the_organisation_signs_the_gateway_and_nothing_else(kind: str) -> None:
-    key: Key = {
+    makers: dict[str, Callable[[], Key]] = {
         "p256": lambda: SUB_KEY,
         "p384": lambda: ec.generate_private_key(ec.SECP384R1()),
         "rsa": lambda: rsa.generate_private_key(65537, 2048),
-    }[kind]()
+    }
+    key = makers[kind]()
     ca = certify("Sub", key.public_key(), "Root", ROOT_KEY, days=(-5, 100), extensions=as_ca(0))
     after = takeover.with_authority(_SECRETS, _SITE, pem(ca, ROOT), key_text(key), b"", NOW)
     dues = renewal.due(after, _SITE, NOW)
