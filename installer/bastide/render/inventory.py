@@ -14,7 +14,8 @@ from typing import Any
 import yaml
 
 from bastide.errors import ConfigError
-from bastide.plan.ports import service_ports
+from bastide.plan.ports import bind_address, service_ports
+from bastide.plan.tls import speaks_tls
 from bastide.schema.site import Group, Site
 
 LEAVING = "leaving"  # the group of hosts that have left the site
@@ -103,6 +104,16 @@ def _connection(site: Site, site_root: Path) -> dict[str, Any]:
     }
 
 
+def _places(site: Site, host: str) -> dict[str, str]:
+    """Return where a host's services listen, as the gateway is told of them."""
+    ports = service_ports(site)
+    return {
+        str(group): f"{bind_address(site, group, host)} {ports[group]}"
+        + (" tls" if speaks_tls(site, group, host) else "")
+        for group in site.hosts[host].groups
+    }
+
+
 def inventory(
     site: Site,
     site_root: Path,
@@ -128,6 +139,7 @@ def inventory(
         name: {
             "ansible_host": str(site.hosts[name].address),
             "bastide_service_ports": ports,
+            "bastide_service_places": _places(site, name),
             **host_variables.get(name, {}),
         }
         for name in (*host_variables, *(n for n in site.hosts if n not in host_variables))

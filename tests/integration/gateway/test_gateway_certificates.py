@@ -23,7 +23,7 @@ from typing import Any
 
 import plan_factories as make
 import pytest
-from bastide_host import client, gateway
+from bastide_host import client, gateway, rotation
 from bastide_host.host import Paths
 from gateway_stand import KEY, Stand, digest_of, free_port, short_folder
 from haproxy_program import haproxy
@@ -149,9 +149,11 @@ class SecureStand(Stand):
     def raise_gateway(self, *, up: bool = True) -> None:
         program = haproxy()
         assert program
+        configuration = str(self.configure())
+        master = f"{self.runtime}/master.sock,mode,600"
         with (self.folder / "gateway.log").open("ab") as log:
             self.gateway = subprocess.Popen(
-                [program, "-W", "-f", str(self.configure())],
+                [program, "-W", "-S", master, "-f", configuration],
                 env={
                     **os.environ,
                     "CREDENTIALS_DIRECTORY": str(self.folder / "gate"),
@@ -162,7 +164,7 @@ class SecureStand(Stand):
                 stderr=log,
             )
         seen = self.all_up if up else self.answers
-        assert gateway.wait_until(seen, 30), (self.folder / "gateway.log").read_text()
+        assert gateway.wait_until(lambda: seen() and self.master_listens(), 60), self.log()
 
     def answers(self) -> bool:
         with contextlib.suppress(OSError):
@@ -374,3 +376,14 @@ def test_the_agent_finds_its_way_by_host_json(stand: SecureStand) -> None:
         connection.request("GET", "/healthz")
         assert connection.getresponse().status == 200
     assert time.monotonic() > 0
+
+
+@pytest.mark.parametrize("tls", [True, False])
+def test_a_service_that_changed_its_protocol_is_not_waited_for(
+    stand: SecureStand, *, tls: bool
+) -> None:
+    stand.raise_gateway()
+    for backend in ("llm", "vectordb"):
+        place = f"{stand.address} {stand.service_port}{' tls' if tls else ''}"
+        answer = rotation.rotate_in(stand.paths, "svc", [backend], 5, {backend: place})
+        assert answer["backends"] == {backend: {"way": "in" if tls else "moved"}}

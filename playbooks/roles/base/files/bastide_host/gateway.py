@@ -28,6 +28,7 @@ class Server:
         out: Whether somebody took it out of rotation; a server that is out may be DOWN as well.
         port: Where the gateway reaches it; 0 if unknown.
         address: The IP address at which it reaches it; empty if unknown.
+        tls: Whether it speaks TLS with it.
     """
 
     backend: str
@@ -38,6 +39,7 @@ class Server:
     out: bool = False
     port: int = 0
     address: str = ""
+    tls: bool = False
 
     @property
     def takes_requests(self) -> bool:
@@ -138,7 +140,11 @@ def servers(paths: Paths) -> list[Server]:
     states = _table(ask(paths, "show servers state"), " ")
     out = {(s["be_name"], s["srv_name"]): int(s["srv_admin_state"]) & _FORCED for s in states}
     places = {
-        (s["be_name"], s["srv_name"]): (int(s.get("srv_port", 0)), s.get("srv_addr", ""))
+        (s["be_name"], s["srv_name"]): (
+            int(s.get("srv_port", 0)),
+            s.get("srv_addr", ""),
+            s.get("srv_use_ssl", "0") == "1",
+        )
         for s in states
     }
     return [
@@ -149,7 +155,7 @@ def servers(paths: Paths) -> list[Server]:
             int(row["scur"] or 0),
             int(row["qcur"] or 0),
             bool(out.get((row["pxname"], row["svname"]))),
-            *places.get((row["pxname"], row["svname"]), (0, "")),
+            *places.get((row["pxname"], row["svname"]), (0, "", False)),
         )
         for row in _table(ask(paths, "show stat"), ",")
         if row["svname"] not in {"FRONTEND", "BACKEND"}

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from bastide_host.gateway import HOLD, NotRunningError, Server, move, order, servers, wait_until
 from bastide_host.host import AgentError, JsonObject, Paths
 
+TLS = " tls"
 _NOT_RUNNING: JsonObject = {"changed": False, "gateway": "not running", "backends": {}}
 
 
@@ -68,7 +69,8 @@ def rotate_in(
         server: A host's name; every server that is out of rotation if it is empty.
         backends: Which of its services; all of them if there is none.
         seconds: How long to wait.
-        ports: Where the services listen now, by backend: a port, or ``address port``.
+        ports: Where the services listen now, by backend: a port, ``address port``, or that with
+            `` tls`` behind it.
 
     Raises:
         AgentError: One is not up in time.
@@ -112,7 +114,10 @@ def _is_found(paths: Paths, server: Server, places: Mapping[str, int | str]) -> 
     place = places.get(server.backend)
     if place is None or not server.port:
         return True
-    address, _, port = str(place).rpartition(" ")
+    *where, port = str(place).removesuffix(TLS).split()
+    address = where[0] if where else ""
+    if where and str(place).endswith(TLS) is not server.tls:
+        return False  # only the gateway's new configuration speaks as it does now
     if (address or server.address, int(port)) == (server.address, server.port):
         return True
     return move(paths, server, address, int(port))

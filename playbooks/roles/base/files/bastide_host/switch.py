@@ -211,11 +211,13 @@ def activate(paths: Paths, number: int, description: JsonObject) -> JsonObject:
 
 
 def _ports(generation: Path) -> dict[str, str]:
-    """Return where a generation's services listen: group → address and port."""
-    services = (read_json(generation / "etc/host.json") or {}).get("services", {})
-    found = {unit: urllib.parse.urlsplit(url) for unit, url in services.items()}
+    """Return where a generation's services listen: group → address, port and maybe ``tls``."""
+    host = read_json(generation / "etc/host.json") or {}
+    found = {unit: urllib.parse.urlsplit(url) for unit, url in host.get("services", {}).items()}
+    ports = (host.get("mutual_tls") or {}).get("ports", ())
     return {
         unit[len("bastide-") : -len(".service")]: f"{url.hostname} {url.port or 0}"
+        + (" tls" if url.port in ports else "")
         for unit, url in found.items()
     }
 
