@@ -58,6 +58,8 @@ def same(one: Json, other: Json) -> bool:
 
 
 def _near(one: object, other: object) -> bool:
+    if one == other:  # most vectors arrive to the bit, and this is many times as fast
+        return True
     if isinstance(one, dict) and isinstance(other, dict):
         if one.keys() == {"indices", "values"} == other.keys():
             return _sparse(one) == _sparse(other) or _near(_aligned(one), _aligned(other))

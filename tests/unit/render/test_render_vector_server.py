@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 import yaml
+from bastide_host.fence import stopped
+from bastide_host.host import Paths
 from pydantic import ValidationError
 
 from bastide.errors import ConfigError
@@ -241,9 +243,45 @@ def test_the_unit_is_as_hard_as_the_others(release: Release, tmp_path: Path) -> 
     assert "~@resources" not in text  # it lowers its optimisers' priority
 
 
+def launcher_of(release: Release, folder: Path) -> Path:
+    """The launcher as hosts have it, with its storage below ``folder``."""
+    launcher = folder / "vectordb_server.py"
+    text = text_of(trees(release, site())["v4"], "lib/vectordb_server.py")
+    launcher.write_text(text.replace("/var/lib/bastide/vectordb", str(folder)))
+    return launcher
+
+
+def test_the_servers_storage_is_locked_while_it_lives(release: Release, tmp_path: Path) -> None:
+    """The host agent copies what nobody has locked; the program itself locks nothing."""
+    folder = tmp_path / "credentials"
+    folder.mkdir()
+    for name in ("api_key", "read_only_api_key"):
+        (folder / name).write_text("k" * 40)
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\necho started\nread line\n")
+    program.chmod(0o755)
+    command = [sys.executable, "-I", str(launcher_of(release, tmp_path)), str(program)]
+    environ = {"CREDENTIALS_DIRECTORY": str(folder)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "env": environ}
+    with subprocess.Popen(command, **pipes) as first:  # type: ignore[call-overload]
+        assert first.stdout.readline() == b"started\n"
+        second = subprocess.run(command, capture_output=True, env=environ, check=False, text=True)
+        assert second.returncode == 1
+        assert "in use by another server" in second.stderr
+        host = Paths(tmp_path / "root")
+        host.storage.parent.mkdir(parents=True)
+        host.storage.symlink_to(tmp_path / "storage")
+        with stopped(host) as at_rest:
+            assert not at_rest
+        first.communicate(b"\n")
+    with stopped(host) as at_rest:
+        assert at_rest
+        third = subprocess.run(command, capture_output=True, env=environ, check=False, text=True)
+        assert third.returncode == 1  # not while it is being copied
+
+
 def test_the_server_starts_only_with_keys_that_protect(release: Release, tmp_path: Path) -> None:
-    launcher = tmp_path / "vectordb_server.py"
-    launcher.write_text(text_of(trees(release, site())["v4"], "lib/vectordb_server.py"))
+    launcher = launcher_of(release, tmp_path)
     folder = tmp_path / "credentials"
     folder.mkdir()
     environment = runpy.run_path(str(launcher))["environment"]

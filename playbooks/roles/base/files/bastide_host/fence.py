@@ -112,7 +112,7 @@ def why_not_quiet(database: VectorDb) -> str:
         if error.status == 404:
             raise AgentError(
                 "BAS-6072",
-                "the vector DB service that runs is older than fences: it cannot refuse writes",
+                "the vector DB that runs knows no fence (it is older, or Qdrant's own server)",
                 "stop bastide-vectordb.service, then apply again: its data is copied at rest",
             ) from error
         return f"it {error}"
