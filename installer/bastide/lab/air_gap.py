@@ -15,13 +15,13 @@ from bastide.lab.state import LabState
 
 # Addresses of documentation (RFC 5737, RFC 3849): nothing answers there, wherever this runs.
 OUTSIDE = ("203.0.113.1", "2001:db8::1")
-_PORT = 9
+_PORT = 8740  # the depot's usual one: a host's packet filter lets it knock there
 _SECONDS = 3
 
 # Runs on the node itself; prints one JSON object. A route table's line counts as a default route
 # if its destination and mask are all zero and it is not the kernel's "unreachable" entry on lo.
 PROBE = """
-import errno, json, socket, sys
+import errno, json, os, socket, sys
 def knock(address):
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -42,7 +42,9 @@ def lines(path):
 four = [r[0] for r in lines("/proc/net/route")[1:] if r[1] == r[7] == "0" * 8]
 six = [r[9] for r in lines("/proc/net/ipv6_route")
        if r[0] == "0" * 32 and r[1] == "00" and r[9] != "lo"]
-print(json.dumps({"defaults": four + six, "knocks": {a: knock(a) for a in sys.argv[3:]}}))
+filtered = os.path.exists("/etc/systemd/system/bastide-firewall.service")
+print(json.dumps({"defaults": four + six, "knocks": {a: knock(a) for a in sys.argv[3:]},
+                  "filtered": filtered}))
 """
 
 
@@ -55,12 +57,14 @@ class Finding:
         links: Its network links that are up.
         default_routes: The links that a default route leaves by; must be none.
         knocks: Address → ``connected`` or the name of the error.
+        filtered: Whether it has Bastide's packet filter, which refuses what is no flow of its site.
     """
 
     node: str
     links: frozenset[str]
     default_routes: tuple[str, ...]
     knocks: dict[str, str]
+    filtered: bool = False
 
 
 def judge(finding: Finding, expected_links: frozenset[str], inside: str) -> tuple[Problem, ...]:
@@ -86,7 +90,9 @@ def judge(finding: Finding, expected_links: frozenset[str], inside: str) -> tupl
                 Problem(finding.node, f"connecting to {address} gave {seen}, not ENETUNREACH")
             )
     control = finding.knocks.get(inside, "not tried")
-    if control not in ("connected", "ECONNREFUSED"):
+    # With the depot on another port, the node's own filter says no, which is an answer, too.
+    answers = ("connected", "ECONNREFUSED", *(["EHOSTUNREACH"] if finding.filtered else []))
+    if control not in answers:
         problems.append(
             Problem(
                 finding.node,
@@ -106,7 +112,11 @@ def _probe(state: LabState, node: str) -> Finding:
         argv = ssh_argv(state, node, ["python3", "-c", PROBE, *arguments])
     seen = json.loads(process.run(argv, timeout=60).stdout)
     return Finding(
-        node, network.links(namespace, only_up=True), tuple(seen["defaults"]), seen["knocks"]
+        node,
+        network.links(namespace, only_up=True),
+        tuple(seen["defaults"]),
+        seen["knocks"],
+        seen["filtered"],
     )
 
 

@@ -34,6 +34,12 @@ def test_a_sealed_node_is_found_sealed() -> None:
     assert air_gap.judge(make_finding(), LINKS, INSIDE) == ()
 
 
+def test_a_packet_filter_of_the_node_may_be_what_answers() -> None:
+    changes = {"knocks": {**SEALED, INSIDE: "EHOSTUNREACH"}}
+    assert air_gap.judge(make_finding(**changes, filtered=True), LINKS, INSIDE) == ()
+    assert air_gap.judge(make_finding(**changes), LINKS, INSIDE)
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [

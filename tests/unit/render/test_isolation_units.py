@@ -91,7 +91,7 @@ def test_a_release_without_nftables_has_no_filter_and_no_user_for_it() -> None:
 
 def test_the_filter_comes_before_the_network_and_as_no_root() -> None:
     unit = lines(files()["units/bastide-firewall.service"])
-    assert "Before=network-pre.target" in unit
+    assert "Before=network-pre.target basic.target" in unit
     assert "User=bastide-firewall" in unit
     assert [line for line in unit if line.startswith("CapabilityBoundingSet=")] == [
         "CapabilityBoundingSet=CAP_NET_ADMIN"
