@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from bastide_host import audit, keys
+from bastide_host import audit, keys, switch
 from bastide_host.host import AgentError, Paths
 
 LINE = f"{'ab' * 32} app:user:0:-:-:3:0\n"
@@ -73,3 +73,19 @@ def test_a_journal_that_cannot_be_read_is_an_error(
     with pytest.raises(AgentError) as caught:
         audit.audit(host, {"since": 0, "until": 1})
     assert caught.value.code == "BAS-6104"
+
+
+def test_a_gateway_that_is_told_of_keys_needs_no_reload_for_them(host: Paths) -> None:
+    unit = host.current / "units/bastide-gateway.service"
+    unit.parent.mkdir(parents=True)
+    secrets = "/etc/bastide/secrets"
+    unit.write_text(
+        f"ExecReload=+install {secrets}/gateway-keys.map {secrets}/gateway.pem /run/x\n"
+    )
+    for name in ("gateway-keys.map", "gateway.pem"):
+        (host.secrets / name).write_text("before")
+    before = switch.fingerprint(host, unit.name)
+    keys.set_keys(host, {"keys": LINE})
+    assert switch.fingerprint(host, unit.name) == before
+    (host.secrets / "gateway.pem").write_text("after")
+    assert switch.fingerprint(host, unit.name) != before

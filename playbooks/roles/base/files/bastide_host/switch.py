@@ -30,6 +30,8 @@ from bastide_host.host import (
 DAMAGED = "BAS-6053"
 # Secrets that a unit copies to itself at each start and reload: a reload is enough for new ones.
 _COPIED = re.compile(r"(?<=\s)/etc/bastide/secrets/[\w.-]+")
+# The running gateway is told of clients' keys: it runs with nothing else when they change.
+TOLD = "/etc/bastide/secrets/gateway-keys.map"
 DESCRIPTIONS = ("host.json", "release.json", "upgrade-manifest.yaml")  # linked from /etc/bastide
 
 
@@ -72,7 +74,7 @@ def fingerprint(paths: Paths, unit: str, generation: Path | None = None) -> str:
         add("scripts", json.dumps(scripts, sort_keys=True))
     for name, path in sorted(re.findall(r"^LoadCredential=(.+?):(.+)$", text, re.MULTILINE)):
         add("credential", name, sha256_of(paths.at(path)) if paths.at(path).exists() else None)
-    for path in sorted(set(_COPIED.findall(text))):
+    for path in sorted(set(_COPIED.findall(text)) - {TOLD}):
         add("secret", path, sha256_of(paths.at(path)) if paths.at(path).exists() else None)
     for program in sorted(set(re.findall(r"^Exec\w+=(/usr/\S+)", text, re.MULTILINE))):
         with contextlib.suppress(OSError):
