@@ -158,6 +158,21 @@ def test_data_goes_if_that_is_asked_for(machine: Machine) -> None:
     assert not machine.paths.at("/var/lib/bastide").exists()
 
 
+def test_file_systems_of_the_administrator_stay_mounted(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(machine)
+    machine.write("/run/systemd/system/var-lib-bastide.mount")
+    mounts = [machine.paths.at(place) for place in ("/opt/bastide", "/var/lib/bastide")]
+    for mount in mounts:
+        (mount / "lost+found").mkdir(parents=True)
+    monkeypatch.setattr(Path, "is_mount", lambda path: path in mounts)
+    answer = uninstall.uninstall(machine.paths, {"delete_data": True})
+    assert answer["after"]["paths"] == []
+    assert answer["after"]["units"] == []
+    assert [[each.name for each in mount.iterdir()] for mount in mounts] == [["lost+found"]] * 2
+
+
 def test_it_can_be_repeated_and_finds_nothing_then(machine: Machine) -> None:
     install(machine)
     uninstall.uninstall(machine.paths, {})

@@ -55,7 +55,9 @@ SWEPT = (
     "/var/lib/apt/lists",
     "/var/lib/systemd",
 )
-_UNIT = re.compile(r"[\w@.-]*bastide[\w@.-]*\.(service|socket|timer|path|target|slice|mount)")
+# No mounts: a file system of its own below /var/lib/bastide is the administrator's.
+_UNIT = re.compile(r"[\w@.-]*bastide[\w@.-]*\.(service|socket|timer|path|target|slice)")
+_LOST = "lost+found"
 _DPKG_LOCK_SECONDS = 300.0
 
 
@@ -204,12 +206,18 @@ def _paths(paths: Paths) -> list[str]:
     found += paths.at("/run").glob("bastide-*")
     state = paths.at(STATE)
     if state.is_dir():
-        found += [path for path in state.iterdir() if path.name not in DATA]
+        found += [path for path in state.iterdir() if path.name not in (*DATA, _LOST)]
     found += _named_after_us(paths)
     policy = paths.at(POLICY)
     if text_of(policy) == POLICY_TEXT:
         found.append(policy)
-    return [_shown(paths, path) for path in sorted(set(found)) if os.path.lexists(path)]
+    here = [path for path in sorted(set(found)) if os.path.lexists(path)]
+    return [_shown(paths, path) for path in here if not _is_empty_mount(path)]
+
+
+def _is_empty_mount(path: Path) -> bool:
+    """Return whether it is where an administrator's file system is mounted, with nothing in it."""
+    return path.is_mount() and not {each.name for each in path.iterdir()} - {_LOST}
 
 
 def _named_after_us(paths: Paths) -> list[Path]:
@@ -325,7 +333,11 @@ def _remove_paths(paths: Paths, *, delete_data: bool, keep_record: bool) -> None
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
+    if path.is_mount():
+        for each in path.iterdir():
+            if each.name != _LOST:
+                _remove(each)
+    elif path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
