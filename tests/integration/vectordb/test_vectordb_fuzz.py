@@ -169,7 +169,7 @@ GOOD: list[tuple[str, str, Any]] = [
     ("POST", "points/search/matrix/pairs", {"sample": 5, "limit": 2, "using": "a", "filter": FILTER}),
     ("POST", "points/scroll", {"limit": 3, "offset": 1, "filter": FILTER}),
     ("POST", "points/count", {"filter": FILTER, "exact": True}),
-    ("POST", "facet", {"key": "t", "limit": 3, "exact": True}),
+    ("POST", "facet", {"key": "n", "limit": 3, "exact": True}),
     ("POST", "points", {"ids": [1, 2], "with_payload": True, "with_vector": True}),
     ("PUT", "points", {"points": [{"id": 3, "vector": {"a": VECTOR, "m": [VECTOR], "s": {"indices": [1], "values": [1.0]}}, "payload": {"n": 1}}], "update_filter": FILTER}),
     ("PUT", "points", {"batch": {"ids": [4, 5], "vectors": {"a": [VECTOR, VECTOR]}, "payloads": [{"n": 1}, None]}}),
