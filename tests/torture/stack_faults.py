@@ -104,6 +104,7 @@ class Stack:
         outcome = Outcome(fault.words, fault.kind, HOLD_SECONDS.get(fault.kind, hold))
         self.writer.start()
         began, clock = time.monotonic(), time.time()
+        before = self._alerts_between(clock - 5, clock)
         undo = cause(self.site, fault)
         time.sleep(outcome.held)  # what users see while it lasts is what is measured
         undo()
@@ -117,7 +118,7 @@ class Stack:
             kind: asdict(seen(answers, began, ended))
             for kind, answers in self.prober.answers.items()
         }
-        outcome.alerts = self._alerts(clock)
+        outcome.alerts = self._alerts(before, clock)
         self._judge_data(outcome)
         return outcome
 
@@ -140,25 +141,26 @@ class Stack:
             for kind, answers in self.prober.answers.items()
         }
 
-    def _alerts(self, since: float) -> list[str]:
-        """Return the alerts that were pending or fired since then, as Prometheus remembers them."""
-        query = urllib.parse.urlencode(
-            {"query": "ALERTS", "start": since, "end": time.time(), "step": 5}
-        )
+    def _alerts(self, before: set[tuple[str, str]], since: float) -> list[str]:
+        """Return the alerts that came since then, as Prometheus remembers them."""
         try:
-            status, said, _ = self._thread.do(
-                lambda: self.gateway.ask("GET", f"/monitoring/api/v1/query_range?{query}")
-            )
-        except OSError as error:
-            return [f"(not asked: {type(error).__name__})"]
-        if status != 200:
-            return [f"(not asked: {status})"]
-        found = {
-            (s["metric"]["alertname"], s["metric"]["alertstate"]) for s in said["data"]["result"]
-        }
-        fired = {name for name, state in found if state == "firing"}
-        pending = {name for name, _ in found} - fired
+            came = self._alerts_between(since, time.time()) - before
+        except (OSError, RuntimeError) as error:
+            return [f"(not asked: {error})"]
+        fired = {name for name, state in came if state == "firing"}
+        pending = {name for name, _ in came} - fired
         return sorted(fired) + [f"({name})" for name in sorted(pending)]
+
+    def _alerts_between(self, start: float, end: float) -> set[tuple[str, str]]:
+        """Return names and states of all alerts that were not inactive between two times."""
+        query = urllib.parse.urlencode({"query": "ALERTS", "start": start, "end": end, "step": 5})
+        status, said, _ = self._thread.do(
+            lambda: self.gateway.ask("GET", f"/monitoring/api/v1/query_range?{query}")
+        )
+        if status != 200:
+            raise RuntimeError(f"the gateway says {status}")
+        series = (each["metric"] for each in said["data"]["result"])
+        return {(each["alertname"], each["alertstate"]) for each in series}
 
     def _judge_data(self, outcome: Outcome) -> None:
         before, deadline = len(self.writer.timeline), time.monotonic() + 30
