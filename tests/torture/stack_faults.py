@@ -155,9 +155,11 @@ class Stack:
         A site without monitoring has none.
         """
         query = urllib.parse.urlencode({"query": "ALERTS", "start": start, "end": end, "step": 5})
-        status, said, _ = self._thread.do(
-            lambda: self.gateway.ask("GET", f"/monitoring/api/v1/query_range?{query}")
-        )
+        path, deadline = f"/monitoring/api/v1/query_range?{query}", time.monotonic() + HEAL_SECONDS
+        status, said, _ = self._thread.do(lambda: self.gateway.ask("GET", path))
+        while status >= http.client.INTERNAL_SERVER_ERROR and time.monotonic() < deadline:
+            time.sleep(1)  # Prometheus was hit as well, and reads its log
+            status, said, _ = self._thread.do(lambda: self.gateway.ask("GET", path))
         if status == http.client.NOT_FOUND:
             return set()
         if status != http.client.OK:
