@@ -242,6 +242,9 @@ class RehearsalFolder:
         return self.root / "samples.jsonl"
 
 
+SYSTEM_UNITS = Path("/etc/systemd/system")  # of the control node, for timers
+
+
 # Of this machine, not of a home: a lab's namespaces and processes are this machine's, too.
 LAB_RUN = Path("/run/bastide")
 

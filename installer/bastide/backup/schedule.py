@@ -10,9 +10,8 @@ from bastide.backup.codes import NO_SCHEDULE
 from bastide.errors import ConfigError
 from bastide.host import process
 from bastide.host.files import write_atomic
+from bastide.layout import SYSTEM_UNITS
 from bastide.site.vault import PASSWORD_FILE_VARIABLE
-
-UNITS = Path("/etc/systemd/system")
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def _quoted(word: str) -> str:
     return f'"{safe}"' if shlex.quote(word) != word else safe
 
 
-def install(timer: Timer, folder: Path = UNITS) -> tuple[Path, ...]:
+def install(timer: Timer, folder: Path = SYSTEM_UNITS) -> tuple[Path, ...]:
     """Write the units, and start the timer if they lie where systemd looks; return the files.
 
     Raises:
@@ -108,13 +107,13 @@ def install(timer: Timer, folder: Path = UNITS) -> tuple[Path, ...]:
             code=NO_SCHEDULE,
             hint="run as root, or write the units elsewhere with --units",
         ) from error
-    if folder == UNITS:
+    if folder == SYSTEM_UNITS:
         _systemctl("daemon-reload")
         _systemctl("enable", "--now", f"{timer.name}.timer")
     return tuple(written)
 
 
-def remove(site: str, folder: Path = UNITS) -> tuple[Path, ...]:
+def remove(site: str, folder: Path = SYSTEM_UNITS) -> tuple[Path, ...]:
     """Stop the timer of a site and remove its units; return the files that there were.
 
     Raises:
@@ -123,11 +122,11 @@ def remove(site: str, folder: Path = UNITS) -> tuple[Path, ...]:
     name = f"bastide-backup-{site}"
     files = [folder / f"{name}.timer", folder / f"{name}.service"]
     present = tuple(path for path in files if path.exists())
-    if present and folder == UNITS:
+    if present and folder == SYSTEM_UNITS:
         _systemctl("disable", "--now", f"{name}.timer")
     for path in present:
         path.unlink()
-    if present and folder == UNITS:
+    if present and folder == SYSTEM_UNITS:
         _systemctl("daemon-reload")
     return present
 

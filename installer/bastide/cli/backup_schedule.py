@@ -16,7 +16,7 @@ from bastide.backup.make import backup_folder
 from bastide.cli.context import site_option
 from bastide.cli.output import reports, stdout
 from bastide.cli.recording import recorded
-from bastide.layout import Home, SiteFolder
+from bastide.layout import SYSTEM_UNITS, Home, SiteFolder
 from bastide.site.config import load_site
 from bastide.site.vault import PASSWORD_FILE_VARIABLE
 
@@ -54,7 +54,7 @@ def _view(result: Scheduled) -> None:
 @click.option(
     "--units",
     type=click.Path(path_type=Path, file_okay=False),
-    default=schedule.UNITS,
+    default=SYSTEM_UNITS,
     show_default=True,
     help="Where to write the units; elsewhere, nothing is started.",
 )

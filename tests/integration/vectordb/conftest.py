@@ -227,3 +227,18 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = Server(tmp_path_factory.mktemp("vectordb")).start()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def real(shared: Any) -> Iterator[QdrantClient]:
+    client = shared.client()
+    before = {c.name for c in client.get_collections().collections}
+    yield client
+    for collection in client.get_collections().collections:
+        if collection.name not in before:
+            client.delete_collection(collection.name)
+
+
+@pytest.fixture
+def both(real: QdrantClient) -> tuple[QdrantClient, QdrantClient]:
+    return real, QdrantClient(":memory:")
