@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from site_operator import Operator, brings
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
@@ -45,27 +44,8 @@ print(gzip.decompress(base64.b64decode(packed)).decode() if packed else json.dum
 """
 
 
-class Site:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.env = {**os.environ, "BASTIDE_HOME": str(folder / "home"), "BASTIDE_LAB": LAB}
-
-    def types(self, line: str, *, expect: int = 0) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            ["bash", "-c", line],
-            check=False,
-            cwd=self.folder,
-            env=self.env,
-            capture_output=True,
-            text=True,
-            timeout=3000,
-        )
-        assert done.returncode == expect, f"$ {line}\n{done.stdout}\n{done.stderr}"
-        return done
-
-    def asks(self, line: str, *, site: str = "site", expect: int = 0) -> Any:
-        word = f"bastide lab exec -- bastide {line} --site {site} --json"
-        return json.loads(self.types(word, expect=expect).stdout)
+class Keeper(Operator):
+    """Somebody who saves a site and brings it back."""
 
     def inventory(self, host: str) -> dict[str, Any]:
         done = self.types(f"bastide lab exec -- python inventory.py {host}")
@@ -74,29 +54,25 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(lab_tools: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:  # noqa: ARG001
-    site = Site(tmp_path_factory.mktemp("restore"))
+def site(lab_tools: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keeper]:  # noqa: ARG001
+    site = Keeper(tmp_path_factory.mktemp("restore"), LAB)
     (site.folder / "fill.py").write_text(FILL)
     (site.folder / "inventory.py").write_text(INVENTORY)
-    site.types("bastide lab down")
-    for line in (
-        "bastide trust init --development",
-        "bastide bundle build --release starter --target debian12-x86_64 --out bundle",
-        'bastide trust pin bundle --fingerprint "$(bastide trust fingerprint --plain)"',
-        "bastide import bundle",
-        "bastide lab up --hosts 2",
-        "bastide init site --lab",
-    ):
-        site.types(line)
-    text = (site.folder / "site/site.yaml").read_text()
+    setup = (*brings("starter"), "bastide lab up --hosts 2", "bastide init site --lab")
+    with site.with_lab(*setup):
+        leave_out_host2(site.site / "site.yaml")
+        yield site
+
+
+def leave_out_host2(config: Path) -> None:
+    """Take the second host out of a site; it stays up, bare."""
+    text = config.read_text()
     alone = re.sub(r"\n  host2:\n    address: \S+\n    groups: \[.*?\]", "", text, flags=re.DOTALL)
     assert alone.count("address: ") == text.count("address: ") - 1
-    (site.folder / "site/site.yaml").write_text(alone)
-    yield site
-    site.types("bastide lab down")
+    config.write_text(alone)
 
 
-def test_what_was_saved_comes_back_and_nothing_else_stays(site: Site) -> None:
+def test_what_was_saved_comes_back_and_nothing_else_stays(site: Keeper) -> None:
     before = site.inventory("host1")
     site.asks("apply --yes")
     key = site.asks("keys show")["result"]
@@ -128,7 +104,7 @@ def test_what_was_saved_comes_back_and_nothing_else_stays(site: Site) -> None:
     assert again["error"]["code"] == "BAS-6132"
 
 
-def test_the_same_site_on_another_host(site: Site) -> None:
+def test_the_same_site_on_another_host(site: Keeper) -> None:
     text = (site.folder / "site/site.yaml").read_text()
     found = re.search(r"address: (10\.213\.\d+)\.11", text)
     assert found
@@ -140,7 +116,7 @@ def test_the_same_site_on_another_host(site: Site) -> None:
     assert site.asks("status", site="elsewhere")["result"]["healthy"]
 
 
-def test_a_drill_in_one_command(site: Site) -> None:
+def test_a_drill_in_one_command(site: Keeper) -> None:
     backup = site.asks("backup list")["result"]["backups"][-1]["path"]
     done = site.types(f"bastide backup drill {backup} --key recovery.key --name e2edrill --json")
     result = json.loads(done.stdout)["result"]

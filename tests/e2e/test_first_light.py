@@ -13,13 +13,12 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from site_operator import ROOT, Operator
 
 pytestmark = pytest.mark.e2e
 
-ROOT = Path(__file__).resolve().parents[2]
 LAB = "firstlight"
 
 
@@ -34,55 +33,11 @@ def readme_commands() -> list[str]:
     return [line for line in marked[1].splitlines() if line and not line.startswith("#")]
 
 
-class Operator:
-    """Somebody who types commands in an empty folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.site = folder / "site"
-        self.env = {**os.environ, "BASTIDE_HOME": str(folder / "home"), "BASTIDE_LAB": LAB}
-
-    def types(
-        self, line: str, *, expect: int | None = 0, timeout: float = 3000
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a shell line; fail with all that it said if its exit code is not ``expect``."""
-        done = subprocess.run(
-            ["bash", "-c", line],
-            check=False,
-            cwd=self.folder,
-            env=self.env,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
-        if expect is not None:
-            assert done.returncode == expect, f"$ {line}\n{done.stdout}\n{done.stderr}"
-        return done
-
-    def asks(self, line: str, *, expect: int = 0) -> dict[str, Any]:
-        """Run ``bastide …  --json`` in the lab's control node; return the envelope."""
-        done = self.types(f"bastide lab exec -- bastide {line} --site site --json", expect=expect)
-        answer: dict[str, Any] = json.loads(done.stdout)
-        return answer
-
-    def applies(self) -> dict[str, Any]:
-        """Plan and apply; return apply's result."""
-        self.asks("plan")
-        result: dict[str, Any] = self.asks("apply --yes")["result"]
-        return result
-
-    def on_host(self, command: str, *, expect: int | None = 0) -> str:
-        """Run a shell command on the host; return what it printed."""
-        done = self.types(f"bastide lab exec --host host1 -- {command}", expect=expect)
-        return done.stdout
-
-
 @pytest.fixture(scope="module")
 def operator(lab_tools: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:  # noqa: ARG001
-    operator = Operator(tmp_path_factory.mktemp("firstlight"))
-    operator.types("bastide lab down --abandoned")
-    yield operator
-    operator.types("bastide lab down")
+    operator = Operator(tmp_path_factory.mktemp("firstlight"), LAB)
+    with operator.with_lab():
+        yield operator
 
 
 def test_the_readme_leads_to_a_proved_answer(operator: Operator) -> None:
@@ -101,7 +56,7 @@ def test_the_host_has_no_route_out(operator: Operator) -> None:
 
 def test_a_second_apply_changes_nothing_and_is_fast(operator: Operator) -> None:
     first = json.loads(min((operator.site / "runs").glob("*/summary.json")).read_text())
-    again = operator.applies()
+    again = operator.plans_and_applies()
     assert sum(host["changed"] for host in again["hosts"]) == 0
     # A ratio on one machine, not a speed. The goal is 15 %: docs/performance.md has the figures.
     assert again["elapsed"] < first["elapsed"] * 0.25
@@ -118,14 +73,11 @@ def test_no_secret_is_in_the_run_folders_or_the_process_list(operator: Operator)
 
 
 def test_a_changed_site_restarts_only_what_it_touches(operator: Operator) -> None:
-    config = operator.site / "site.yaml"
-    before = config.read_text()
-    config.write_text(before.replace("queue_seconds: 30", "queue_seconds: 31"))
-    assert config.read_text() != before
+    operator.describes("queue_seconds: 30", "queue_seconds: 31")
     plan = operator.asks("plan")["result"]
     units = {unit["name"] for host in plan["plan"]["hosts"] for unit in host["units"]}
     assert units == {"bastide-gateway.service"}
-    operator.applies()
+    operator.plans_and_applies()
 
 
 ASK = """
@@ -191,7 +143,7 @@ def test_keys_that_a_gateway_missed_come_with_the_next_apply(operator: Operator)
     written = {secret["path"] for host in hosts for secret in host["secrets"]}
     assert written == {"/etc/bastide/secrets/gateway-keys.map"}
     assert [unit for host in hosts for unit in host["units"]] == []
-    operator.applies()
+    operator.plans_and_applies()
     said = operator.types("bastide lab exec -- python ask.py late.key whole ask.json").stdout
     assert int(said) == 200
     assert operator.on_host("systemctl show -P MainPID bastide-gateway") == gateway
@@ -199,10 +151,9 @@ def test_keys_that_a_gateway_missed_come_with_the_next_apply(operator: Operator)
 
 
 def test_a_rollback_goes_back_fetches_nothing_and_can_be_undone(operator: Operator) -> None:
-    config = operator.site / "site.yaml"
     before = operator.on_host("cat /opt/bastide/current/etc/haproxy.cfg")
-    config.write_text(config.read_text().replace("queue_seconds: 31", "queue_seconds: 47"))
-    operator.applies()
+    operator.describes("queue_seconds: 31", "queue_seconds: 47")
+    operator.plans_and_applies()
     models = operator.on_host("systemctl show -p MainPID bastide-llm bastide-embeddings")
     back = json.loads(
         operator.types("bastide lab exec -- bastide rollback --site site --yes --json").stdout
@@ -210,30 +161,29 @@ def test_a_rollback_goes_back_fetches_nothing_and_can_be_undone(operator: Operat
     assert sum(host["pulled"] for host in back["hosts"]) == 0
     assert operator.on_host("cat /opt/bastide/current/etc/haproxy.cfg") == before
     assert operator.on_host("systemctl show -p MainPID bastide-llm bastide-embeddings") == models
-    forward = operator.applies()
+    forward = operator.plans_and_applies()
     assert sum(host["pulled"] for host in forward["hosts"]) == 0
     assert "47" in operator.on_host("grep 'timeout queue' /opt/bastide/current/etc/haproxy.cfg")
-    config.write_text(config.read_text().replace("queue_seconds: 47", "queue_seconds: 31"))
-    operator.applies()
+    operator.describes("queue_seconds: 47", "queue_seconds: 31")
+    operator.plans_and_applies()
 
 
 def test_a_stale_plan_is_refused_and_says_what_changed(operator: Operator) -> None:
-    config = operator.site / "site.yaml"
-    config.write_text(config.read_text().replace("queue_seconds: 31", "queue_seconds: 30"))
+    operator.describes("queue_seconds: 31", "queue_seconds: 30")
     operator.asks("plan")
-    config.write_text(config.read_text().replace("queue_seconds: 30", "queue_seconds: 33"))
+    operator.describes("queue_seconds: 30", "queue_seconds: 33")
     answer = operator.types(
         "bastide lab exec -- bastide apply site/plan.json --site site --yes --json", expect=5
     )
     assert json.loads(answer.stdout)["error"]["code"].startswith("BAS-50")
-    config.write_text(config.read_text().replace("queue_seconds: 33", "queue_seconds: 31"))
+    operator.describes("queue_seconds: 33", "queue_seconds: 31")
 
 
 def test_drift_is_seen_and_mended(operator: Operator) -> None:
     operator.on_host("sed -i s/maxconn/maxconn\\ / /opt/bastide/current/etc/haproxy.cfg")
     plan = operator.asks("plan")["result"]
     assert any("haproxy.cfg" in each for host in plan["plan"]["hosts"] for each in host["drift"])
-    operator.applies()
+    operator.plans_and_applies()
     assert operator.asks("plan")["result"]["changes"] == 0
 
 
@@ -252,7 +202,7 @@ def test_a_killed_apply_is_completed_by_a_plain_rerun(operator: Operator, second
     ) as process:
         time.sleep(seconds)  # where the kill falls is the point of the test, not its correctness
         os.killpg(process.pid, signal.SIGKILL)
-    operator.applies()
+    operator.plans_and_applies()
     deadline = time.monotonic() + 60  # a unit that died with the run may just be starting again
     while (answer := operator.asks("plan")["result"])["changes"]:
         assert time.monotonic() < deadline, answer["plan"]
@@ -320,5 +270,5 @@ def test_too_little_memory_is_refused_with_the_figures(operator: Operator) -> No
 
 
 def test_the_site_is_good_after_all_that(operator: Operator) -> None:
-    operator.applies()
+    operator.plans_and_applies()
     operator.asks("verify")

@@ -6,45 +6,35 @@ The tests of this file share one site and run in order.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import pytest
-from contract_operator import Operator, faithful
+from contract_operator import Planner, faithful
+from site_operator import brings
 
 from bastide.plan.fidelity import unplanned
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 LAB = "plancontract"
-SETUP = (
-    "bastide trust init --development",
-    "bastide bundle build --release starter-2026.11.0 --target debian12-x86_64 --out bundle",
-    'bastide trust pin bundle --fingerprint "$(bastide trust fingerprint --plain)"',
-    "bastide import bundle",
-    "bastide lab up --hosts 1",
-    "bastide init site --lab",
-)
+SETUP = (*brings("starter-2026.11.0"), "bastide lab up --hosts 1", "bastide init site --lab")
 
 
 @pytest.fixture(scope="module")
-def operator(lab_tools: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:  # noqa: ARG001
-    operator = Operator(tmp_path_factory.mktemp("plancontract"), LAB)
-    operator.types("bastide lab down --abandoned")
-    for line in SETUP:
-        operator.types(line)
-    yield operator
-    operator.types("bastide lab down")
+def operator(lab_tools: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Planner]:  # noqa: ARG001
+    operator = Planner(tmp_path_factory.mktemp("plancontract"), LAB)
+    with operator.with_lab(*SETUP):
+        yield operator
 
 
-def test_a_first_install_changes_what_its_plan_says(operator: Operator) -> None:
+def test_a_first_install_changes_what_its_plan_says(operator: Planner) -> None:
     plan = faithful(operator)
     assert plan.packages
     assert plan.secrets
     assert {port.action for port in plan.ports} == {"open"}
 
 
-def test_nothing_to_do_changes_nothing(operator: Operator) -> None:
+def test_nothing_to_do_changes_nothing(operator: Planner) -> None:
     plan = faithful(operator)
     assert plan.changes == 0
     assert plan.paths == ()
@@ -60,7 +50,7 @@ def test_nothing_to_do_changes_nothing(operator: Operator) -> None:
     ],
 )  # fmt: skip
 def test_a_changed_site_changes_what_its_plan_says(
-    operator: Operator, was: str, becomes: str, unit: str, component: str
+    operator: Planner, was: str, becomes: str, unit: str, component: str
 ) -> None:
     operator.describes(was, becomes)
     plan = faithful(operator)
@@ -78,13 +68,13 @@ def test_a_changed_site_changes_what_its_plan_says(
         "sh -c 'echo deb http://deb.debian.org/debian x main > /etc/apt/sources.list'",
     ],
 )
-def test_drift_is_planned_and_mended(operator: Operator, damage: str) -> None:
+def test_drift_is_planned_and_mended(operator: Planner, damage: str) -> None:
     operator.on_host(damage)
     plan = faithful(operator)
     assert plan.changes
 
 
-def test_a_stray_change_during_an_apply_is_found(operator: Operator) -> None:
+def test_a_stray_change_during_an_apply_is_found(operator: Planner) -> None:
     before = operator.looks()
     plan = operator.plans()
     operator.on_host("touch /etc/stray")
@@ -92,7 +82,7 @@ def test_a_stray_change_during_an_apply_is_found(operator: Operator) -> None:
     assert [each.what for each in unplanned(before, operator.looks(), plan)] == ["/etc/stray"]
 
 
-def test_a_stale_plan_is_refused_in_exact_words(operator: Operator) -> None:
+def test_a_stale_plan_is_refused_in_exact_words(operator: Planner) -> None:
     operator.plans()
     operator.describes("queue_seconds: 31", "queue_seconds: 44")
     operator.on_host("systemctl stop bastide-embeddings")
@@ -105,17 +95,17 @@ def test_a_stale_plan_is_refused_in_exact_words(operator: Operator) -> None:
     assert unplanned(before, after, operator.plans().replace(paths=(), units=(), pulls=())) == ()
 
 
-def test_no_secret_can_be_read_from_a_plan(operator: Operator) -> None:
+def test_no_secret_can_be_read_from_a_plan(operator: Planner) -> None:
     operator.on_host("sh -c 'echo x >> /etc/bastide/secrets/api_key'")
     assert operator.plans().secrets
     text = (operator.site / "plan.json").read_text()
-    key = json.loads(operator.types("bastide keys show --site site --json"))["result"]["key"]
+    key = operator.asks("keys show")["result"]["key"]
     assert key not in text
-    digest = operator.types(f"printf %s {key} | sha256sum").split()[0]
+    digest = operator.types(f"printf %s {key} | sha256sum").stdout.split()[0]
     assert digest[:16] not in text
 
 
-def test_a_moved_port_closes_and_opens(operator: Operator) -> None:
+def test_a_moved_port_closes_and_opens(operator: Planner) -> None:
     operator.applies()
     operator.describes("llm_port: 8081", "llm_port: 8091")
     plan = faithful(operator)

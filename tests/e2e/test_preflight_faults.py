@@ -5,16 +5,15 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from preflight_faults import MOVING, Bench, judge
+from preflight_faults import MOVING, RELEASE, Bench, judge
 from preflight_kinds import FAULTS, Fault
+from site_operator import Operator, brings
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
@@ -28,15 +27,6 @@ SHORT = (
     "artifact in the store cut off",
 )
 SECONDS = 15.0  # for one host; what the issue asks for
-RAISE = """
-set -e
-bastide trust init --development
-bastide bundle build --release starter-2026.11.0 --target debian12-x86_64 --out bundle
-bastide trust pin bundle --fingerprint "$(bastide trust fingerprint --plain)"
-bastide import bundle
-bastide lab down --abandoned
-bastide lab up --hosts 2
-"""
 
 
 @pytest.fixture(scope="module")
@@ -45,19 +35,14 @@ def bench(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Bench]:
     """Yield a lab with two bare hosts and an imported bundle; nothing is installed on them."""
-    folder = tmp_path_factory.mktemp("preflight")
-    os.environ.update(BASTIDE_LAB=LAB, BASTIDE_HOME=str(folder / "home"))
-    try:
-        done = subprocess.run(
-            ["bash", "-c", RAISE], cwd=folder, check=False, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        bench = Bench(folder)
+    operator = Operator(tmp_path_factory.mktemp("preflight"), LAB)
+    setup = (*brings(RELEASE), "bastide lab up --hosts 2")
+    with operator.with_lab(*setup), pytest.MonkeyPatch.context() as environment:
+        for name in ("BASTIDE_LAB", "BASTIDE_HOME"):
+            environment.setenv(name, operator.env[name])
+        bench = Bench(operator.folder)
         bench.prepare(install=False)
         yield bench
-    finally:
-        subprocess.run(["bastide", "lab", "down"], check=False, capture_output=True)
-        del os.environ["BASTIDE_LAB"], os.environ["BASTIDE_HOME"]
 
 
 def test_it_writes_nothing_and_is_quick(bench: Bench, tmp_path: Path) -> None:

@@ -7,13 +7,12 @@ folder. The tests of this file share it and run in order.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from site_operator import ON_CONTROL, Operator, brings
 
 from bastide.lab.spec import host_address
 from bastide.schema.rehearsal import Rehearsal
@@ -21,71 +20,43 @@ from bastide.schema.rehearsal import Rehearsal
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 PRODUCTION, LAB = "rehprod", "rehearsed"
-BUILD = "bastide bundle build --target debian12-x86_64"
+OLD, NEW = "starter-2026.11.0", "starter-2026.12.0"
 INIT = (
-    f"bastide lab exec -- bastide init site --name plant --release starter-2026.11.0"
+    f"bastide lab exec -- bastide init site --name plant --release {OLD}"
     f" --host alpha={host_address(PRODUCTION, 'host1')}:llm,embeddings,vectordb,gateway"
     " --ssh-key $BASTIDE_HOME/lab/$BASTIDE_LAB/id_ed25519"
     " --known-hosts $BASTIDE_HOME/lab/$BASTIDE_LAB/known_hosts"
 )
 WISH = (
-    "sed -i -e 's/^release: .*/release: starter-2026.12.0/'"
+    f"sed -i -e 's/^release: .*/release: {NEW}/'"
     " -e 's/^  llm: smollm2-.*/  llm: smollm2-135m-instruct-q4_1-t2/' site/site.yaml"
 )
 SETUP = (
-    "bastide trust init --development",
-    f"{BUILD} --release starter-2026.11.0 --out old",
-    'bastide trust pin old --fingerprint "$(bastide trust fingerprint --plain)"',
-    "bastide import old",
-    f"{BUILD} --release starter-2026.12.0 --out new",
-    "bastide import new",
+    *brings(OLD, NEW),
     "bastide lab up --hosts 1",
     INIT,
-    "bastide lab exec -- bastide apply --site site --yes",
+    f"{ON_CONTROL} bastide apply --site site --yes",
     WISH,
-    "bastide lab exec -- bastide plan --site site",
+    f"{ON_CONTROL} bastide plan --site site",
     "bastide lab down",
 )
 
 
-class Operator:
+class Rehearser(Operator):
     """Somebody who rehearses before upgrading."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.site = folder / "site"
-        home = str(folder / "home")
-        self.env = {**os.environ, "BASTIDE_HOME": home, "BASTIDE_LAB": PRODUCTION}
-
-    def types(self, line: str, *, expect: int = 0) -> str:
-        """Run a shell line; return what it printed."""
-        done = subprocess.run(
-            ["bash", "-c", line],
-            check=False,
-            cwd=self.folder,
-            env=self.env,
-            capture_output=True,
-            text=True,
-            timeout=3000,
-        )
-        assert done.returncode == expect, f"$ {line}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
 
     def rehearses(self, *, expect: int = 0) -> dict[str, Any]:
         """Rehearse; return the envelope."""
         line = f"bastide rehearse --site site --name {LAB} --json"
-        answer: dict[str, Any] = json.loads(self.types(line, expect=expect))
+        answer: dict[str, Any] = json.loads(self.types(line, expect=expect).stdout)
         return answer
 
 
 @pytest.fixture(scope="module")
-def operator(lab_tools: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:  # noqa: ARG001
-    operator = Operator(tmp_path_factory.mktemp("rehearse"))
-    operator.types("bastide lab down --abandoned")
-    for line in SETUP:
-        operator.types(line)
-    yield operator
-    operator.types("bastide lab down")
+def operator(lab_tools: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearser]:  # noqa: ARG001
+    operator = Rehearser(tmp_path_factory.mktemp("rehearse"), PRODUCTION)
+    with operator.with_lab(*SETUP):
+        yield operator
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -96,7 +67,7 @@ def files(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_an_upgrade_is_rehearsed_without_production(operator: Operator) -> None:
+def test_an_upgrade_is_rehearsed_without_production(operator: Rehearser) -> None:
     before = files(operator.site)
     result = operator.rehearses()["result"]
     report = Rehearsal.model_validate(result["report"])
@@ -104,7 +75,7 @@ def test_an_upgrade_is_rehearsed_without_production(operator: Operator) -> None:
     assert report.good
     steps = {step.name: step for step in report.steps}
     assert list(steps) == ["install", "load", "upgrade", "rollback", "upgrade_again", "settled"]
-    assert (report.coming_from, report.release) == ("starter-2026.11.0", "starter-2026.12.0")
+    assert (report.coming_from, report.release) == (OLD, NEW)
     assert [(pair.host, pair.lab_host) for pair in report.hosts] == [("alpha", "host1")]
     assert report.plan
     assert report.plan_notes == ()  # the lab's plan is the same work as production's
@@ -122,7 +93,7 @@ def test_an_upgrade_is_rehearsed_without_production(operator: Operator) -> None:
     assert (Path(result["html"]).parent / steps["upgrade"].log).read_text()
 
 
-def test_nothing_of_it_is_left(operator: Operator) -> None:
+def test_nothing_of_it_is_left(operator: Rehearser) -> None:
     home = operator.folder / "home"
     assert not (home / "lab" / LAB).exists()
     assert not (home / "rehearsals" / LAB).exists()
@@ -130,7 +101,7 @@ def test_nothing_of_it_is_left(operator: Operator) -> None:
     assert [each["operation"] for each in ledger[-2:]] == ["rehearse", "rehearse"]
 
 
-def test_a_plan_for_another_goal_is_refused(operator: Operator) -> None:
+def test_a_plan_for_another_goal_is_refused(operator: Rehearser) -> None:
     config = operator.site / "site.yaml"
     kept = config.read_text()
     config.write_text(kept.replace("queue_seconds: 30", "queue_seconds: 31"))
