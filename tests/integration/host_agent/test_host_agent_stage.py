@@ -17,6 +17,7 @@ import pytest
 from bastide_host import stage as staging
 from bastide_host.depot import Depot as Client
 from bastide_host.host import AgentError, Paths
+from damaging import flip
 
 from bastide.run.depot import Depot, Identity, tls_context
 from bastide.schema.site import SERVING, Network, Site, SiteHost
@@ -182,10 +183,7 @@ def test_a_file_that_was_damaged_since_it_came_is_fetched_anew(
     description = describe(depot_url, contents)
     pull(host, description)
     blob = description["blobs"][0]
-    place = host.at(blob["destination"])
-    with place.open("r+b") as stream:
-        stream.seek(1000)
-        stream.write(bytes([stream.read(1)[0] ^ 1]))
+    flip(host.at(blob["destination"]), 1000)
     result = pull(host, description)
     assert result["pulled"] == [blob["name"]]
     assert staged(host) == {digest: path.read_bytes() for digest, path in contents.items()}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from damaging import flip
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,15 +22,6 @@ from bastide.store.importer import check_bundle
 from bastide.trust.verifier import DigestOnly
 
 pytestmark = pytest.mark.integration
-
-
-def flip(path: Path, *offsets: int) -> None:
-    with path.open("r+b") as stream:
-        for offset in offsets:
-            stream.seek(offset)
-            byte = stream.read(1)[0]
-            stream.seek(offset)
-            stream.write(bytes([byte ^ 1]))
 
 
 def large(make_bundle: Any) -> Any:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from damaging import flip
 from torture_bundles import NOW, Made, fingerprint, generated, make_bundle, split
 
 from bastide.bundle.media import ParityWish
@@ -88,14 +89,6 @@ def safe(tmp_path: Path) -> Scene:
     scene = scene_of(tmp_path, ParityWish(volumes=2))
     assert (scene.data, scene.parity) == (3, 2)
     return scene
-
-
-def flip(path: Path, offset: int) -> None:
-    with path.open("r+b") as stream:
-        stream.seek(offset)
-        byte = stream.read(1)[0]
-        stream.seek(offset)
-        stream.write(bytes([byte ^ 4]))
 
 
 def payload(volume: Path) -> Path:

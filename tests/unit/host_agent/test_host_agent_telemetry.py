@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import socket
-import ssl
-import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +11,7 @@ import plan_factories as make
 import pytest
 from bastide_host import telemetry
 from bastide_host.host import AgentError, Paths
+from tls_server import local_site, serving
 
 from bastide.site import pki
 
@@ -120,37 +116,14 @@ def test_nothing_else_is_noted(paths: Paths, what: str) -> None:
     assert not (paths.state / "notes").exists()
 
 
-@contextlib.contextmanager
-def shown(certified: pki.Certified, folder: Path) -> Iterator[int]:
-    """Show a certificate to whoever comes."""
-    chain = folder / "server.pem"
-    chain.write_text(certified.certificate_pem + certified.key_pem)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(chain)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def answer() -> None:
-            with contextlib.suppress(OSError):
-                connection, _ = listener.accept()
-                with connection, context.wrap_socket(connection, server_side=True):
-                    pass
-
-        thread = threading.Thread(target=answer)
-        thread.start()
-        yield listener.getsockname()[1]
-        thread.join(20)
-
-
 @pytest.mark.parametrize("age_days", [0, 3000], ids=["valid", "ended long ago"])
 def test_a_certificate_is_looked_at_as_clients_see_it(
     paths: Paths, tmp_path: Path, age_days: int
 ) -> None:
     then = NOW - timedelta(days=age_days)
     authority = pki.make_authority("plant", then)
-    site = make.make_site(control_address="127.0.0.1")
-    site = site.replace(hosts={"host1": site.hosts["host1"].replace(address="127.0.0.1")})
     (paths.etc / "ca.pem").write_text(authority.certificate_pem)
-    with shown(pki.issue_gateway(authority, site, then), tmp_path) as port:
+    with serving(pki.issue_gateway(authority, local_site(), then), tmp_path) as port:
         services: dict[str, Any] = {
             "bastide-gateway.service": f"https://127.0.0.1:{port}/healthz",
             "bastide-llm.service": "http://127.0.0.1:1/healthz",
