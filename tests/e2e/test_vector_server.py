@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from a_site import a_site
 from qdrant_client import QdrantClient, models
 
 from bastide import resources
@@ -42,28 +43,18 @@ CHAT, EMBED = "smollm2-135m-instruct-q4_1-t2", "all-minilm-l6-v2-q8_0"
 
 
 def _site(count: int) -> Site:
-    hosts: dict[str, Any] = {
-        "big": {"address": "127.0.0.2", "groups": ["llm", "embeddings", "gateway"]}
-    }
-    for number in range(count):
-        hosts[f"v{number}"] = {"address": f"127.0.0.{10 + number}", "groups": ["vectordb"]}
-    return Site.model_validate(
-        {
-            "format": "bastide.site/1",
-            "name": "try",
-            "release": "starter",
-            "target": "debian12-x86_64",
-            "ssh": {"private_key": "key", "known_hosts": "known"},
-            "network": {"control_address": "127.0.0.1", "vectordb_port": 26333},
-            "hosts": hosts,
-            "models": {"llm": CHAT, "embeddings": EMBED},
-            "vectordb": {
-                "engine": "server",
-                "peer_port": 26335,
-                "replication_factor": min(count, 2),
-                "write_consistency_factor": min(count, 2),
-            },
-        }
+    hosts = {"big": ("127.0.0.2", ["llm", "embeddings", "gateway"])}
+    hosts |= {f"v{number}": (f"127.0.0.{10 + number}", ["vectordb"]) for number in range(count)}
+    return a_site(
+        hosts,
+        {"control_address": "127.0.0.1", "vectordb_port": 26333},
+        models={"llm": CHAT, "embeddings": EMBED},
+        vectordb={
+            "engine": "server",
+            "peer_port": 26335,
+            "replication_factor": min(count, 2),
+            "write_consistency_factor": min(count, 2),
+        },
     )
 
 

@@ -9,18 +9,18 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
+from a_site import a_site
 from bastide_host import stage as staging
 from bastide_host.depot import Depot as Client
 from bastide_host.host import AgentError, Paths
 from damaging import flip
 
 from bastide.run.depot import Depot, Identity, tls_context
-from bastide.schema.site import SERVING, Network, Site, SiteHost
+from bastide.schema.site import SERVING, Site
 from bastide.site import pki
 
 pytestmark = pytest.mark.integration
@@ -41,19 +41,7 @@ def identity(authority: pki.Certified) -> Identity:
 
 
 def _site() -> Site:
-    host = SiteHost(address=ip_address("127.0.0.2"), groups=SERVING)
-    return Site.model_validate(
-        {
-            "format": "bastide.site/1",
-            "name": "test",
-            "release": "starter",
-            "target": "debian12-x86_64",
-            "ssh": {"private_key": "k", "known_hosts": "h"},
-            "network": Network(control_address=ip_address("127.0.0.1")),
-            "hosts": {"host1": host},
-            "models": {"llm": "a", "embeddings": "b"},
-        }
-    )
+    return a_site({"host1": ("127.0.0.2", SERVING)}, {"control_address": "127.0.0.1"})
 
 
 @pytest.fixture

@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from a_site import a_site
 
 from bastide.errors import PreflightError
 from bastide.run.depot import Depot, Identity
-from bastide.schema.site import Site
+from bastide.schema.site import SERVING, Site
 from bastide.site.pki import issue_depot, make_authority
 
 pytestmark = pytest.mark.integration
@@ -28,23 +29,7 @@ EMPTY = hashlib.sha256(b"").hexdigest()
 
 
 def make_site() -> Site:
-    return Site.model_validate(
-        {
-            "format": "bastide.site/1",
-            "name": "try",
-            "release": "starter",
-            "target": "debian12-x86_64",
-            "ssh": {"private_key": "key", "known_hosts": "known"},
-            "network": {"control_address": "127.0.0.1"},
-            "hosts": {
-                "host1": {
-                    "address": "127.0.0.1",
-                    "groups": ["llm", "embeddings", "vectordb", "gateway"],
-                }
-            },
-            "models": {"llm": "chat", "embeddings": "embed"},
-        }
-    )
+    return a_site({"host1": ("127.0.0.1", SERVING)}, {"control_address": "127.0.0.1"})
 
 
 class Served:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
+from a_site import a_site
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +14,7 @@ from bastide.advice.recommendation import Recommendation, recommend
 from bastide.advice.selection import Wish, missing
 from bastide.bundle.catalogue import Catalogue
 from bastide.schema.model_card import LicenceClass, Task
-from bastide.schema.site import SERVING, Site
+from bastide.schema.site import Site
 from bastide.sizing.fit import Room
 from bastide.sizing.speed import Machine
 from bastide.sizing.subject import from_card
@@ -38,16 +39,7 @@ def ask(
 
 
 def site_with(fragment: str) -> Site:
-    base = {
-        "format": "bastide.site/1",
-        "name": "plant",
-        "release": "starter",
-        "target": "debian12-x86_64",
-        "ssh": {"private_key": "/k", "known_hosts": "/h"},
-        "network": {"control_address": "10.0.0.1"},
-        "hosts": {"host1": {"address": "10.0.0.2", "groups": list(SERVING)}},
-    }
-    return Site.model_validate({**base, **yaml.safe_load(fragment)})
+    return a_site(**yaml.safe_load(fragment))
 
 
 @given(ram=st.integers(1, 400), users=st.integers(1, 64))

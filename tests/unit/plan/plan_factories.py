@@ -7,6 +7,8 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+from a_site import a_site
+
 from bastide.plan.inputs import Fingerprints, PlanInputs, TreeDigest
 from bastide.plan.needs import HostNeeds, host_needs
 from bastide.plan.path import Road
@@ -39,21 +41,8 @@ def sha(text: str) -> str:
 
 def make_site(hosts: Mapping[str, tuple[Group, ...]] | None = None, **network: Any) -> Site:
     groups = hosts or {"host1": SERVING}
-    return Site.model_validate(
-        {
-            "format": "bastide.site/1",
-            "name": "plant",
-            "release": "starter",
-            "target": "debian12-x86_64",
-            "ssh": {"private_key": "/keys/id", "known_hosts": "/keys/known_hosts"},
-            "network": {"control_address": "10.0.0.1", **network},
-            "hosts": {
-                name: {"address": f"10.0.0.{11 + number}", "groups": each}
-                for number, (name, each) in enumerate(groups.items())
-            },
-            "models": {"llm": "chat", "embeddings": "embed"},
-        }
-    )
+    placed = {n: (f"10.0.0.{11 + number}", g) for number, (n, g) in enumerate(groups.items())}
+    return a_site(placed, network)
 
 
 def artifact(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from a_site import a_site
+
 from bastide import resources
 from bastide.render.trees import HostTree, render_trees
 from bastide.schema.artifact import Artifact, ArtifactKind, Component, Manifest
@@ -18,19 +20,7 @@ CHAT, EMBED = "smollm2-135m-instruct-q4_1-t2", "all-minilm-l6-v2-q8_0"
 
 def make_site(hosts: Mapping[str, tuple[str, list[str]]], **changes: Any) -> Site:
     network = {"control_address": "10.77.0.1", **changes.pop("network", {})}
-    return Site.model_validate(
-        {
-            "format": "bastide.site/1",
-            "name": "plant",
-            "release": "starter",
-            "target": "debian12-x86_64",
-            "ssh": {"private_key": "/keys/id", "known_hosts": "/keys/known_hosts"},
-            "network": network,
-            "hosts": {n: {"address": a, "groups": g} for n, (a, g) in hosts.items()},
-            "models": {"llm": CHAT, "embeddings": EMBED},
-            **changes,
-        }
-    )
+    return a_site(hosts, network, **{"models": {"llm": CHAT, "embeddings": EMBED}, **changes})
 
 
 def one_host(**changes: Any) -> Site:

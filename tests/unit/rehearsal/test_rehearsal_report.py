@@ -6,6 +6,7 @@ import html.parser
 from pathlib import Path
 
 import pytest
+from a_site import a_site
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,6 +33,7 @@ from bastide.schema.rehearsal import (
 )
 from bastide.schema.site import SERVING, Site
 
+ALPHA = {"alpha": ("10.0.0.11", SERVING)}
 SHA = "a" * 64
 EXPECTED = {Component.LLM: 5, Component.VECTORDB: 2}
 
@@ -181,23 +183,8 @@ def test_expected_interruption_is_the_plans_else_the_releases() -> None:
     assert expected_interruption(said, {Component.LLM: 9}) == {Component.LLM: 3}
 
 
-def make_site() -> Site:
-    return Site.model_validate(
-        {
-            "format": "bastide.site/1",
-            "name": "plant",
-            "release": "starter",
-            "target": "debian12-x86_64",
-            "ssh": {"private_key": "k", "known_hosts": "h"},
-            "network": {"control_address": "10.0.0.1"},
-            "hosts": {"alpha": {"address": "10.0.0.11", "groups": list(SERVING)}},
-            "models": {"llm": "chat", "embeddings": "embed"},
-        }
-    )
-
-
 def test_a_plan_for_another_site_or_bundle_is_refused() -> None:
-    site = make_site()
+    site = a_site(ALPHA)
     plan = make_plan("model", site=site)
     require_same_goal(plan, site, plan.release, plan.bundle)
     with pytest.raises(ConfigError, match="store has"):
@@ -272,7 +259,7 @@ def make_report(*, good: bool = True) -> Rehearsal:
         machine=machine,
         hosts=(pair,),
         plan=SHA,
-        differences=differences(make_site(), make_plan("model"), machine, 64),
+        differences=differences(a_site(ALPHA), make_plan("model"), machine, 64),
         steps=(upgrade,),
         failure=None if good else failure,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from a_site import a_site
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,24 +45,17 @@ def sites(draw: st.DrawFn, most: int = 40) -> Site:
         groups |= {group for group, host in single.items() if host == name}
         if name == names[0]:
             groups |= set(MANY)
-        hosts[name] = {"address": f"10.20.{number // 250}.{number % 250 + 1}", "groups": groups}
-    return Site.model_validate(
+        hosts[name] = (f"10.20.{number // 250}.{number % 250 + 1}", groups)
+    return a_site(
+        hosts,
         {
-            "format": "bastide.site/1",
-            "name": "plant",
-            "release": "starter",
-            "target": "debian12-x86_64",
-            "ssh": {"private_key": "k", "known_hosts": "h", "user": "admin", "port": 2222},
-            "network": {
-                "control_address": "10.20.0.1",
-                **floating,
-                "gateway_port": draw(st.integers(1024, 2000)),
-                "llm_port": draw(st.integers(2001, 3000)),
-            },
-            "hosts": hosts,
-            "models": {"llm": "chat", "embeddings": "embed"},
-            "sizes": {"llm": {"parallel": draw(st.integers(1, 256))}},
-        }
+            "control_address": "10.20.0.1",
+            **floating,
+            "gateway_port": draw(st.integers(1024, 2000)),
+            "llm_port": draw(st.integers(2001, 3000)),
+        },
+        ssh={"private_key": "k", "known_hosts": "h", "user": "admin", "port": 2222},
+        sizes={"llm": {"parallel": draw(st.integers(1, 256))}},
     )
 
 
@@ -110,20 +104,8 @@ def test_sizes_only_shrink_and_fit(site: Site, room: int, cpus: int) -> None:
 
 
 def test_more_hosts_than_a_lab_has_are_refused() -> None:
-    hosts = {f"h{n}": {"address": f"10.9.0.{n + 1}", "groups": list(MANY)} for n in range(41)}
-    hosts["h0"]["groups"] = list(SERVING)
-    site = Site.model_validate(
-        {
-            "format": "bastide.site/1",
-            "name": "plant",
-            "release": "starter",
-            "target": "debian12-x86_64",
-            "ssh": {"private_key": "k", "known_hosts": "h"},
-            "network": {"control_address": "10.9.1.1"},
-            "hosts": hosts,
-            "models": {"llm": "chat", "embeddings": "embed"},
-        }
-    )
+    hosts = {f"h{n}": (f"10.9.0.{n + 1}", MANY if n else SERVING) for n in range(41)}
+    site = a_site(hosts, {"control_address": "10.9.1.1"})
     with pytest.raises(ConfigError, match="41 hosts"):
         set_scene("rehearsal", site, None)
 
@@ -169,20 +151,9 @@ def test_bytes_that_are_no_text_stay() -> None:
 
 
 def test_the_gateways_shared_address_is_one_of_the_labs() -> None:
-    site = Site.model_validate(
-        {
-            "format": "bastide.site/1",
-            "name": "plant",
-            "release": "starter",
-            "target": "debian12-x86_64",
-            "ssh": {"private_key": "k", "known_hosts": "h"},
-            "network": {"control_address": "10.20.0.1", "gateway_address": "10.20.0.9"},
-            "hosts": {
-                "a": {"address": "10.20.0.2", "groups": list(Group)},
-                "b": {"address": "10.20.0.3", "groups": ["gateway"]},
-            },
-            "models": {"llm": "chat", "embeddings": "embed"},
-        }
+    site = a_site(
+        {"a": ("10.20.0.2", Group), "b": ("10.20.0.3", ["gateway"])},
+        {"control_address": "10.20.0.1", "gateway_address": "10.20.0.9"},
     )
     scene = set_scene("plant", site, None)
     there = site_in_lab(site, scene, LAB_SSH).network.gateway_address

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from a_site import a_site
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -36,20 +37,12 @@ Loader.add_constructor("!unsafe", _unsafe)
 
 
 def make_site(user: str = "root", key: str = "~/k", known: str = "keys/known") -> Site:
-    return Site.model_validate(
+    return a_site(
         {
-            "format": "bastide.site/1",
-            "name": "try",
-            "release": "starter",
-            "target": "debian12-x86_64",
-            "ssh": {"user": user, "private_key": key, "known_hosts": known},
-            "network": {"control_address": "10.0.0.1"},
-            "hosts": {
-                "one": {"address": "10.0.0.2", "groups": ["llm", "embeddings", "vectordb"]},
-                "two": {"address": "10.0.0.3", "groups": ["gateway", "llm"]},
-            },
-            "models": {"llm": "chat", "embeddings": "embed"},
-        }
+            "one": ("10.0.0.2", ["llm", "embeddings", "vectordb"]),
+            "two": ("10.0.0.3", ["gateway", "llm"]),
+        },
+        ssh={"user": user, "private_key": key, "known_hosts": known},
     )
 
 

@@ -7,6 +7,7 @@ import re
 from ipaddress import ip_address
 
 import pytest
+from a_site import a_site
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -51,21 +52,8 @@ def manifest(*, keepalived: bool = True) -> Manifest:
 
 
 def make_site(hosts: dict[str, tuple[Group, ...]], **network: object) -> Site:
-    return Site.model_validate(
-        {
-            "format": "bastide.site/1",
-            "name": "many",
-            "release": "starter",
-            "target": "debian12-x86_64",
-            "ssh": {"private_key": "key", "known_hosts": "known"},
-            "network": {"control_address": "10.0.0.1", **network},
-            "hosts": {
-                name: {"address": f"10.0.0.{11 + number}", "groups": groups}
-                for number, (name, groups) in enumerate(hosts.items())
-            },
-            "models": {"llm": "chat", "embeddings": "embed"},
-        }
-    )
+    placed = {n: (f"10.0.0.{11 + number}", g) for number, (n, g) in enumerate(hosts.items())}
+    return a_site(placed, network)
 
 
 @st.composite

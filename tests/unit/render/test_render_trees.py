@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from a_site import a_site
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,22 +43,11 @@ class FakeRelease(Value):
 
 
 def make_site(**changes: Any) -> Site:
-    return Site.model_validate(
-        {
-            "format": "bastide.site/1",
-            "name": "try",
-            "release": "starter",
-            "target": "debian12-x86_64",
-            "ssh": {"private_key": "key", "known_hosts": "known"},
-            "network": {"control_address": "10.0.0.1"},
-            "hosts": {
-                "big": {"address": "10.0.0.2", "groups": ["llm", "embeddings", "vectordb"]},
-                "edge": {"address": "10.0.0.3", "groups": ["gateway", "llm"]},
-            },
-            "models": {"llm": "chat", "embeddings": "embed"},
-            **changes,
-        }
-    )
+    hosts = {
+        "big": ("10.0.0.2", ["llm", "embeddings", "vectordb"]),
+        "edge": ("10.0.0.3", ["gateway", "llm"]),
+    }
+    return a_site(hosts, **{"name": "try", **changes})
 
 
 def make_manifest(*names: str) -> Manifest:

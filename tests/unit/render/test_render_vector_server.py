@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from a_site import a_site
 from bastide_host.fence import stopped
 from bastide_host.host import Paths
 from pydantic import ValidationError
@@ -38,7 +39,7 @@ TYPES: dict[str, type | tuple[type, ...]] = {
     "int": int,
     "float": (int, float),
 }
-THREE = {f"v{n}": {"address": f"10.0.0.{n}", "groups": ["vectordb"]} for n in (4, 5, 6)}
+THREE = {f"v{n}": (f"10.0.0.{n}", ["vectordb"]) for n in (4, 5, 6)}
 CHAT, EMBED = "smollm2-135m-instruct-q4_1-t2", "all-minilm-l6-v2-q8_0"
 CARDS = {
     name: ModelCard.model_validate(
@@ -76,21 +77,13 @@ def manifest(*more: Artifact) -> Manifest:
 
 
 def site(hosts: dict[str, Any] | None = None, *, tls: bool = False, **vectordb: Any) -> Site:
-    small = {"big": {"address": "10.0.0.2", "groups": ["llm", "embeddings"]}}
-    gate = {"gate": {"address": "10.0.0.3", "groups": ["gateway"]}}
-    return Site.model_validate(
-        {
-            "format": "bastide.site/1",
-            "name": "try",
-            "release": "starter",
-            "target": "debian12-x86_64",
-            "ssh": {"private_key": "key", "known_hosts": "known"},
-            "network": {"control_address": "10.0.0.1"},
-            "hosts": {**small, **gate, **(THREE if hosts is None else hosts)},
-            "models": {"llm": CHAT, "embeddings": EMBED},
-            "vectordb": {"engine": "server", **vectordb},
-            "certificates": {"mutual_tls": tls},
-        }
+    small = {"big": ("10.0.0.2", ["llm", "embeddings"]), "gate": ("10.0.0.3", ["gateway"])}
+    return a_site(
+        {**small, **(THREE if hosts is None else hosts)},
+        name="try",
+        models={"llm": CHAT, "embeddings": EMBED},
+        vectordb={"engine": "server", **vectordb},
+        certificates={"mutual_tls": tls},
     )
 
 
@@ -194,7 +187,7 @@ def test_a_cluster_grows_from_its_first_host(release: Release) -> None:
         assert "--config-path /opt/bastide/current/etc/vectordb.yaml" in line
     alone = start_of(trees(release, site({"v4": THREE["v4"]}))["v4"])
     assert "--uri" not in alone
-    six = {f"v{n}": {"address": f"fd00::{n}", "groups": ["vectordb"]} for n in (4, 5, 6)}
+    six = {f"v{n}": (f"fd00::{n}", ["vectordb"]) for n in (4, 5, 6)}
     assert "http://[fd00::4]:6335" in start_of(trees(release, site(six))["v5"])
 
 
