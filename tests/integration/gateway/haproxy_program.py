@@ -1,6 +1,6 @@
-"""Finds a HAProxy or nft to test with, or unpacks Debian's, with the libraries that it needs.
+"""Finds a HAProxy, nft or keepalived to test with, or unpacks Debian's, with its libraries.
 
-In this order: ``$BASTIDE_TEST_HAPROXY`` (``…_NFT``); what the system has; the packages in the
+In this order: ``$BASTIDE_TEST_HAPROXY`` (``…_NFT``, ``…_KEEPALIVED``); what the system has; the packages in the
 builder's cache, which a bundle build left there; Debian's, by apt. Nothing is installed.
 """
 
@@ -21,6 +21,9 @@ PACKAGES = {
     "haproxy": ("haproxy", "liblua5.3-0", "libopentracing-c-wrapper0", "libopentracing1"),
     "nft": ("nftables", "libnftables1", "libnftnl11", "libmnl0", "libjansson4", "libxtables12",
             "libedit2", "libbsd0", "libmd0"),
+    "keepalived": ("keepalived", "libglib2.0-0", "libmnl0", "libnftnl11", "libnl-3-200",
+                   "libnl-genl-3-200", "libpci3", "libperl5.36", "libsensors5", "libsnmp40",
+                   "libwrap0"),
 }  # fmt: skip
 
 
@@ -32,6 +35,11 @@ def haproxy() -> str | None:
 def nft() -> str | None:
     """Return the path of an nft that runs here, with every library; None if none can be had."""
     return debian_program("nft")
+
+
+def keepalived() -> str | None:
+    """Return the path of a keepalived that runs here; None if none can be had."""
+    return debian_program("keepalived")
 
 
 @functools.cache
@@ -51,13 +59,20 @@ def _unpacked(name: str) -> str | None:
     with place.with_suffix(".lock").open("w") as lock:  # several test runs at once
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not _runs(place / name):
-            shutil.rmtree(place, ignore_errors=True)
-            with tempfile.TemporaryDirectory(dir=place.parent) as scratch:
-                debs = _cached(name) or _downloaded(name, Path(scratch))
-                if not debs:
-                    return None
-                _unpack(name, debs, place)
+            _make(name, place)
     return str(place / name) if _runs(place / name) else None
+
+
+def _make(name: str, place: Path) -> None:
+    """Unpack the cache's packages, and Debian's where the program does not run with those."""
+    with tempfile.TemporaryDirectory(dir=place.parent) as scratch:
+        for find in (_cached, _downloaded):
+            debs = find(name, Path(scratch))
+            if debs:
+                shutil.rmtree(place, ignore_errors=True)
+                _unpack(name, debs, place)
+            if _runs(place / name):
+                return
 
 
 def _runs(program: Path) -> bool:
@@ -66,14 +81,17 @@ def _runs(program: Path) -> bool:
     return subprocess.run([program, "-v"], capture_output=True, check=False).returncode == 0
 
 
-def _cached(program: str) -> list[Path]:
-    """Return the packages' files in the builder's cache; none unless it has all of them."""
+def _cached(program: str, _: Path) -> list[Path]:
+    """Return the packages' files in the builder's cache; none unless the program is there.
+
+    A bundle lacks libraries that its hosts have anyhow, and so may this machine.
+    """
     blobs, wanted = cache_directory(), PACKAGES[program]
     for manifest in sorted(blobs.glob("bundles/*/manifest.json")):
         artifacts = json.loads(manifest.read_text()).get("artifacts", [])
         named = {each["name"]: each.get("sha256", "") for each in artifacts}
         found = [blobs / blob_path(named[name]) for name in wanted if named.get(name)]
-        if len(found) == len(wanted) and all(path.is_file() for path in found):
+        if named.get(wanted[0]) and all(path.is_file() for path in found):
             return found
     return []
 

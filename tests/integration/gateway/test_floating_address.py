@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,13 +13,12 @@ from pathlib import Path
 import pytest
 from bastide_host import floating
 from bastide_host.host import Paths
+from haproxy_program import keepalived
 
 from bastide import resources
 from bastide.render.engine import TemplateFolder
 
-KEEPALIVED = os.environ.get("BASTIDE_TEST_KEEPALIVED") or shutil.which(
-    "keepalived", path="/usr/sbin:/usr/bin"
-)
+KEEPALIVED = keepalived() if os.geteuid() == 0 else None
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
