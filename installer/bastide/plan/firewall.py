@@ -29,6 +29,7 @@ FIREWALL_PACKAGE = "nftables"
 _LINK = tuple(ip_network(each) for each in ("::", "fe80::/10", "ff02::/16"))
 _RENEWING = (*PRIVATE, ip_network("255.255.255.255"))
 _RENEWING_V6 = (ip_network("fe80::/10"), ip_network("fc00::/7"), ip_network("ff02::1:2"))
+VRRP = 112  # its protocol number
 # Everything but the first packet of a conversation.
 _GOING_ON = "tcp flags & (syn | ack) != syn"
 _ERRORS = "destination-unreachable, time-exceeded, parameter-problem"
@@ -94,7 +95,9 @@ def _of_rule(rule: Rule) -> Iterator[Line]:
         part = Rule(rule.direction, rule.protocol, rule.port, others, rule.why)
         here, back = ("saddr", "daddr") if rule.direction == "in" else ("daddr", "saddr")
         if rule.protocol == "vrrp":
-            yield Line(rule.direction, f"{_who(others, here)} meta l4proto vrrp", part.words)
+            # By number: the name is known only where /etc/protocols is (package netbase).
+            asked = f"{_who(others, here)} meta l4proto {VRRP}"
+            yield Line(rule.direction, asked, part.words)
             continue
         asked = f"{_who(others, here)} {rule.protocol} dport {rule.port}"
         yield Line(rule.direction, asked, part.words)

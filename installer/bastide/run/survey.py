@@ -42,7 +42,8 @@ def survey(
     network = site.network
     with Listener(str(network.control_address), network.depot_port) as listener:
         heard = bool(listener.greeting)
-        given = {name: {"condition": _question(site, name, heard)} for name in site.hosts}
+        before = last_site(desk.folder)
+        given = {name: {"condition": _question(site, name, heard, before)} for name in site.hosts}
         line = Line(site, desk.folder.root)
         facts = gather_over(line, progress, cancelled, given, salt=salt)
     departed = _departed(desk, cancelled, salt)
@@ -70,15 +71,39 @@ def _as_departed(host: SiteHost, found: HostFacts | UnreachableHost | None) -> D
     return DepartedHost(address=str(host.address), groups=groups, facts=known, reason=reason)
 
 
-def _question(site: Site, name: str, listening: bool) -> dict[str, Any]:  # noqa: FBT001
-    """Return what a host is asked about its condition."""
+def _question(
+    site: Site,
+    name: str,
+    listening: bool,  # noqa: FBT001
+    before: Site | None = None,
+) -> dict[str, Any]:
+    """Return what a host is asked about its condition.
+
+    Args:
+        site: The site.
+        name: The host.
+        listening: Somebody listens on the depot's port.
+        before: The site as it was last carried out, if it was.
+    """
     network, host = site.network, site.hosts[name]
     depot = [str(network.control_address), network.depot_port]
     return {
         "address": str(host.address),
         "depot": depot if listening else None,
         "peers": _peers(site, name) if Group.GATEWAY in host.groups else [],
+        "floating": _floating(site, name, before),
     }
+
+
+def _floating(site: Site, name: str, before: Site | None) -> dict[str, Any] | None:
+    """Return the floating address and all who may hold it now, if the host takes part in it."""
+    address = site.network.gateway_address
+    if address is None or Group.GATEWAY not in site.hosts[name].groups:
+        return None
+    sites = [each for each in (site, before) if each is not None]
+    gateways = {str(s.hosts[h].address) for s in sites for h in s.hosts_in(Group.GATEWAY)}
+    here = str(site.hosts[name].address)
+    return {"address": str(address), "here": here, "gateways": sorted(gateways)}
 
 
 def _peers(site: Site, name: str) -> list[tuple[str, int]]:

@@ -49,6 +49,15 @@ class UnitFile(Value):
     target: str = Field(default="", description="Where it leads, if it is a link.")
 
 
+class FloatingCondition(Value):
+    """Whom a gateway's host sees with the floating address who is none of the gateways."""
+
+    claimed_by: tuple[str, ...] = Field(
+        default=(), description="Hardware addresses that answer for the floating address."
+    )
+    vrrp: tuple[str, ...] = Field(default=(), description="Senders of VRRP: 'ADDRESS number N'.")
+
+
 class HostCondition(Value):
     """The condition of one host; the host agent prints it inside its facts."""
 
@@ -104,6 +113,7 @@ class HostCondition(Value):
     unit_files: tuple[UnitFile, ...]
     drop_ins: tuple[str, ...]
     haproxy_unit: Literal["", "masked", "own"]
+    keepalived_unit: Literal["", "masked", "own"] = ""
     rivals: dict[str, str] = Field(description="Program → its unit.")
     # what earlier runs left
     current_kind: Literal["link", "other", "missing"]
@@ -121,6 +131,7 @@ class HostCondition(Value):
     mtu: int | None
     depot_greeting: str = Field(description="What the control node said; !… is why it did not.")
     peers: dict[str, str] = Field(description="Service of another host → why it is out of reach.")
+    floating: FloatingCondition = FloatingCondition()
 
     def place(self, path: str) -> Place | None:
         """Return one of the places."""

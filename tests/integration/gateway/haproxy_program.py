@@ -1,7 +1,8 @@
 """Finds a HAProxy, nft or keepalived to test with, or unpacks Debian's, with its libraries.
 
-In this order: ``$BASTIDE_TEST_HAPROXY`` (``…_NFT``, ``…_KEEPALIVED``); what the system has; the packages in the
-builder's cache, which a bundle build left there; Debian's, by apt. Nothing is installed.
+In this order: ``$BASTIDE_TEST_HAPROXY`` (``…_NFT``, ``…_KEEPALIVED``); what the system has; the
+packages in the builder's cache, which a bundle build left there; Debian's, by apt. Nothing is
+installed.
 """
 
 from __future__ import annotations

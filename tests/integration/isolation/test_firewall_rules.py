@@ -38,8 +38,13 @@ SITES: dict[str, dict[str, Any]] = {
 }
 
 
+# A host may have no /etc/protocols (package netbase): rules must not need names out of it.
+BARE = '[ ! -e /etc/protocols ] || mount --bind /dev/null /etc/protocols; exec "$@"'
+
+
 def nft(*arguments: str, space: str = "") -> str:
-    prefix = ["ip", "netns", "exec", space] if space else ["unshare", "--net"]
+    bare = ["unshare", "--net", "--mount", "sh", "-c", BARE, "sh"]
+    prefix = ["ip", "netns", "exec", space] if space else bare
     done = subprocess.run(
         [*prefix, str(NFT), *arguments], check=False, capture_output=True, text=True
     )
@@ -64,6 +69,18 @@ def test_a_site_of_ipv6_addresses_has_rules_too(tmp_path: Path) -> None:
     site = rendered.make_site(SIX, network={"control_address": "fd00:77::1"})
     path = tmp_path / "six.nft"
     path.write_bytes(rendered.trees(site)["host2"].files["etc/nftables.nft"].content)
+    nft("-f", str(path))
+
+
+def test_gateways_that_share_an_address_have_rules_too(tmp_path: Path) -> None:
+    everything = ["llm", "embeddings", "vectordb", "gateway"]
+    site = rendered.make_site(
+        {"host1": (HOST, everything), "host2": (GATEWAY, ["gateway"])},
+        network={"control_address": CONTROL, "gateway_address": "10.77.0.100"},
+    )
+    path = tmp_path / "floating.nft"
+    path.write_bytes(rendered.trees(site)["host1"].files["etc/nftables.nft"].content)
+    assert "agree on the floating address" in path.read_text()
     nft("-f", str(path))
 
 

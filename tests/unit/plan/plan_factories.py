@@ -52,7 +52,7 @@ def artifact(
     version: str = "1.0",
     size: int = 1000,
 ) -> Artifact:
-    suffix = {"model": "gguf", "wheel": "whl", "os-package": "deb", "source": "py"}[kind]
+    suffix = {"model": "gguf", "wheel": "whl", "os-package": "deb", "source": "py"}.get(kind, "bin")
     return Artifact(
         name=name,
         kind=kind,

@@ -57,6 +57,8 @@ def trees(site: Site, *, nftables: bool = True) -> dict[str, HostTree]:
         artifact(CHAT, ArtifactKind.MODEL, Component.LLM),
         artifact(EMBED, ArtifactKind.MODEL, Component.EMBEDDINGS),
     ]
+    if site.network.gateway_address:
+        artifacts.append(artifact("keepalived", ArtifactKind.OS_PACKAGE, Component.KEEPALIVED))
     if nftables:
         artifacts.append(artifact("nftables", ArtifactKind.OS_PACKAGE, Component.BASE))
     manifest = Manifest(

@@ -19,6 +19,7 @@ from bastide.plan.preflight.check import (
 from bastide.plan.services import endpoints
 from bastide.schema.facts import HostFacts, Listener
 from bastide.schema.site import SERVING, Group
+from bastide.schema.vectordb import VectorEngine
 from bastide.sizing.memory import MIB
 
 OTHER_SYSTEM = "BAS-5005"
@@ -204,7 +205,7 @@ def ports(host: HostView) -> Iterator[Trouble]:
     for group in host.needs.groups:
         for listener in host.facts.listeners if group in SERVING else ():
             if listener.port == wanted[group] and not _is_ours(listener, group):
-                yield _taken(listener, group)
+                yield _port_taken(listener, group, f"network.{group}_port")
 
 
 @refuses(
@@ -225,20 +226,41 @@ def metrics_ports(host: HostView) -> Iterator[Trouble]:
                 yield Trouble(f"{what}{listener.process or 'unknown'}{unit}", "stop it")
 
 
+@refuses(
+    Subject.FACTS,
+    PORT_TAKEN,
+    "the vector DB's ports for gRPC and for its peers are free",
+    "A port that a service needs is taken; the message names process and unit",
+    "stop that process, or choose another port under `vectordb`",
+)
+def vector_server_ports(host: HostView) -> Iterator[Trouble]:
+    """Look for others that listen where Qdrant's own server will, beside its REST API."""
+    rules = host.site.vectordb
+    if Group.VECTORDB not in host.needs.groups or rules.engine is not VectorEngine.SERVER:
+        return
+    wanted = {"grpc_port": rules.grpc_port}
+    if len(host.site.hosts_in(Group.VECTORDB)) > 1:
+        wanted["peer_port"] = rules.peer_port
+    for name, port in wanted.items():
+        for listener in host.facts.listeners:
+            if listener.port == port and not _is_ours(listener, Group.VECTORDB):
+                yield _port_taken(listener, Group.VECTORDB, f"vectordb.{name}")
+
+
 def service_ports(host: HostView) -> dict[Group, int]:
     """Return the port of each service of the site whose port the site chooses."""
     found = ports_of_site(host.site)
     return {group: found[group] for group in SERVING}
 
 
-def _taken(listener: Listener, group: Group) -> Trouble:
+def _port_taken(listener: Listener, group: Group, setting: str) -> Trouble:
     unit = f" of unit {listener.unit}" if listener.unit else ""
     what = (
         f"port {listener.port}, which the service '{group}' needs, is taken by "
         f"process {listener.process or 'unknown'}{unit} (listening on {listener.address})"
     )
     stop = f"stop it (systemctl disable --now {listener.unit})" if unit else "stop it"
-    return Trouble(what, f"{stop}, or choose another network.{group}_port in site.yaml")
+    return Trouble(what, f"{stop}, or choose another {setting} in site.yaml")
 
 
 def _is_ours(listener: Listener, group: Group) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bastide.plan.preflight.check import Check
 from bastide.plan.preflight.control import CHECKS as CONTROL
+from bastide.plan.preflight.floating import CHECKS as FLOATING
 from bastide.plan.preflight.leftovers import CHECKS as LEFTOVERS
 from bastide.plan.preflight.machine import CHECKS as MACHINE
 from bastide.plan.preflight.names import CHECKS as NAMES
@@ -25,6 +26,7 @@ SECTIONS: tuple[tuple[str, tuple[Check, ...]], ...] = (
     ("Users and units", NAMES),
     ("What earlier runs left", LEFTOVERS),
     ("The network", NETWORK),
+    ("The floating address", FLOATING),
 )
 CHECKS = tuple(check for _, checks in SECTIONS for check in checks)
 

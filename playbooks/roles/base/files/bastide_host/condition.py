@@ -21,8 +21,9 @@ def condition(paths: Paths, asked: JsonObject) -> JsonObject:
     Args:
         paths: The host's paths.
         asked: ``address`` (the host's own, by site.yaml), ``depot`` (address and port of the
-            control node's listener, None if it does not listen) and ``peers`` (address and port
-            of other hosts' services).
+            control node's listener, None if it does not listen), ``peers`` (address and port
+            of other hosts' services) and ``floating`` (of a gateway: the floating address, the
+            host's own and all gateways'; None or missing if there is none).
     """
     return {
         "format": "bastide.condition/1",

@@ -9,6 +9,7 @@ import socket
 import struct
 from concurrent.futures import ThreadPoolExecutor
 
+from bastide_host.condition_floating import floating_state
 from bastide_host.host import JsonObject
 
 SECONDS = 3.0  # a host of the same site answers in milliseconds, or never
@@ -21,11 +22,12 @@ def network_state(asked: JsonObject) -> JsonObject:
     """Return whether the host has its address, and what it reaches.
 
     Args:
-        asked: ``address``, ``depot`` and ``peers``, as for ``condition``.
+        asked: ``address``, ``depot``, ``peers`` and ``floating``, as for ``condition``.
     """
     address = str(asked.get("address", ""))
     with ThreadPoolExecutor(16) as pool:
         depot = pool.submit(_greeting, asked.get("depot"))
+        floating = pool.submit(floating_state, asked.get("floating"))
         peers = pool.map(_reach, [tuple(each) for each in asked.get("peers", ())])
         found = {f"{peer[0]} port {peer[1]}": how for peer, how in peers}
     return {
@@ -33,6 +35,7 @@ def network_state(asked: JsonObject) -> JsonObject:
         "mtu": _mtu(address),
         "depot_greeting": depot.result(),
         "peers": found,
+        "floating": floating.result(),
     }
 
 

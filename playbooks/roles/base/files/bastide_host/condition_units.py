@@ -17,7 +17,7 @@ UNIT_FOLDERS = (
     "/usr/local/lib/systemd/system",
     "/usr/lib/systemd/system",
 )
-_RIVALS = ("haproxy", "qdrant")
+_RIVALS = ("haproxy", "keepalived", "qdrant")
 
 
 def unit_state(paths: Paths) -> JsonObject:
@@ -27,7 +27,8 @@ def unit_state(paths: Paths) -> JsonObject:
         "groups": _groups(paths),
         "unit_files": _unit_files(paths),
         "drop_ins": _drop_ins(paths),
-        "haproxy_unit": _haproxy_unit(paths),
+        "haproxy_unit": _unit_of_etc(paths, "haproxy.service"),
+        "keepalived_unit": _unit_of_etc(paths, "keepalived.service"),
         "rivals": _rivals(paths),
     }
 
@@ -69,9 +70,9 @@ def _name(paths: Paths, path: Path) -> str:
     return "/" + str(path.relative_to(paths.root))
 
 
-def _haproxy_unit(paths: Paths) -> str:
-    """Return what /etc has as haproxy.service: nothing, ``masked``, or somebody's own."""
-    path = paths.units / "haproxy.service"
+def _unit_of_etc(paths: Paths, name: str) -> str:
+    """Return what /etc has as a package's unit: nothing, ``masked``, or somebody's own."""
+    path = paths.units / name
     if path.is_symlink():
         return "masked" if str(path.readlink()) == "/dev/null" else "own"
     return "own" if path.exists() else ""
