@@ -21,6 +21,7 @@ from bastide.render.evaluation_page import html
 from bastide.run.ask import Line, ask
 from bastide.run.evaluate import Gated, KeptScores, gate_host
 from bastide.run.facts import facts_of
+from bastide.run.interrupt import cancellable
 from bastide.schema.facts import HostFacts
 from bastide.schema.release import EvaluationGate
 from bastide.schema.scores import GateVerdict, GenerationScores
@@ -112,8 +113,8 @@ def command(
     kept = KeptScores(context.folder.evaluations)
     name = _host(context.site, host)
     old = _old(line, name, against, loaded, kept) if against is not None else None
-    with progress().task(f"evaluate {name}", total=1, unit="steps") as task:
-        gated = gate_host(line, name, loaded, gate, old)
+    with progress().task(f"evaluate {name}", total=1, unit="steps") as task, cancellable() as ended:
+        gated = gate_host(line, name, loaded, gate, old, ended)
         task.advance(1)
     kept.keep(gated.scores)
     return _report(context, gated, old)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -39,7 +40,7 @@ class SiteKeeper:
     context: SiteContext
     _old: dict[str, GenerationScores] = field(default_factory=dict)
 
-    def before(self, host: str) -> None:
+    def before(self, host: str, cancelled: threading.Event) -> None:
         """Ask ``host``'s present generation the golden questions of the one that comes.
 
         A host that has switched already, in a run that was cut off, is judged against what was
@@ -48,7 +49,8 @@ class SiteKeeper:
         """
         _, loaded = golden_questions(self.context, None)
         kept, line = KeptScores(self.context.folder.evaluations), self._line
-        facts = facts_of(ask(line, "facts", {host: {}})[host])
+        reply = ask(line, "facts", {host: {}}, cancelled=cancelled).get(host)
+        facts = facts_of(reply) if reply is not None else None
         if not isinstance(facts, HostFacts) or facts.generation is None:
             return
         opened = facts.transition
@@ -56,29 +58,29 @@ class SiteKeeper:
             content = facts.generations.get(opened.before or 0, "")
             found = kept.find(host, content, loaded.digest)
         else:
-            found = _scores_if_it_answers(line, host, loaded)
+            found = _scores_if_it_answers(line, host, loaded, cancelled)
             if found is not None:
                 kept.keep(found)
         if found is not None:
             self._old[host] = found
 
-    def evaluate(self, host: str) -> GateResult:
+    def evaluate(self, host: str, cancelled: threading.Event) -> GateResult:
         """Ask ``host``'s new generation the golden questions, and compare."""
         started = time.monotonic()
         gate, loaded = golden_questions(self.context, None)
         try:
-            gated = gate_host(self._line, host, loaded, gate, self._old.get(host))
+            old = self._old.get(host)
+            gated = gate_host(self._line, host, loaded, gate, old, cancelled)
         except BastideError as error:
             return _result(Gate.EVALUATION, started, str(error), passed=False, host=host)
         KeptScores(self.context.folder.evaluations).keep(gated.scores)
         page = self._folder("evaluation") / "evaluation.html"
-        old = self._old.get(host)
         made = f"Made by bastide {__version__} in an apply, on {datetime.now(UTC):%Y-%m-%d %H:%M}."
         write_report(EvaluationResult(gated.verdict, gated.scores, old, gated.looks, page), made)
         words, passed = in_one_sentence(gated.verdict), gated.verdict.passed
         return _result(Gate.EVALUATION, started, words, passed=passed, host=host, report=page)
 
-    def verify(self, pass_: str) -> GateResult:
+    def verify(self, pass_: str, cancelled: threading.Event) -> GateResult:
         """Prove the whole site with the verification suite; ``pass_`` lets it write vectors."""
         started, context = time.monotonic(), self.context
         expected = expectations(
@@ -95,7 +97,13 @@ class SiteKeeper:
         try:
             quiet = SilentProgress()
             result = run(
-                expected, access, folder=folder, page=html, progress=quiet, marks="not alone"
+                expected,
+                access,
+                folder=folder,
+                page=html,
+                progress=quiet,
+                marks="not alone",
+                cancelled=cancelled,
             )
         except BastideError as error:
             return _result(Gate.VERIFICATION, started, str(error), passed=False)
@@ -114,9 +122,11 @@ class SiteKeeper:
         return self.context.folder.reports / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{what}"
 
 
-def _scores_if_it_answers(line: Line, host: str, loaded: LoadedSuite) -> GenerationScores | None:
+def _scores_if_it_answers(
+    line: Line, host: str, loaded: LoadedSuite, cancelled: threading.Event
+) -> GenerationScores | None:
     try:
-        return evaluate_host(line, host, loaded)
+        return evaluate_host(line, host, loaded, cancelled)
     except VerifyError:
         return None
 

@@ -12,6 +12,7 @@ from bastide.cli.context import load_context, site_option
 from bastide.cli.output import progress, reports, stdout
 from bastide.cli.recording import recorded
 from bastide.render.report import html
+from bastide.run.interrupt import cancellable
 from bastide.run.notes import note
 from bastide.schema.expectations import Expectations
 from bastide.schema.verification import Check, FirstAnswer, VerificationReport
@@ -165,7 +166,16 @@ def command(  # noqa: PLR0913 - click's options
     access = open_access(context.site, context.folder, context.home)
     stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     folder = report_dir or context.folder.reports / stamp
-    result = run(expected, access, folder=folder, page=html, progress=progress(), select=select)
+    with cancellable() as cancelled:
+        result = run(
+            expected,
+            access,
+            folder=folder,
+            page=html,
+            progress=progress(),
+            select=select,
+            cancelled=cancelled,
+        )
     if report_dir is None:
         point_latest(folder)
     if not select and not note(context.site, context.folder.root, "verify", ok=result.report.good):

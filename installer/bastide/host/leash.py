@@ -7,6 +7,9 @@ processes that the program has started, and their own, are killed. Without it, a
 
 There are two processes: the leash, and a guard that the kernel wakes when the leash is gone.
 Process groups would not do: Ansible's workers leave theirs.
+
+SIGINT to the leash is passed on to the program, which may end in order; what it had started and
+left is killed then.
 """
 
 from __future__ import annotations
@@ -53,12 +56,29 @@ def _descendants(pid: int) -> list[int]:
 def _kill_all(signum: int, frame: types.FrameType | None) -> None:  # noqa: ARG001
     """Kill every descendant, also those that appear while others die, and end."""
     while alive := _descendants(os.getpid()):
-        for pid in alive:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        _kill(alive)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(-1, 0)
     os._exit(128 + signal.SIGKILL)
+
+
+def _kill(processes: list[int]) -> None:
+    for pid in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _pass_on(running: list[int], asked: list[int] | None = None) -> None:
+    """Pass SIGINT on to the processes in ``running``; note it in ``asked``."""
+
+    def send(signum: int, frame: types.FrameType | None) -> None:  # noqa: ARG001
+        if asked is not None:
+            asked.append(signum)
+        for pid in running:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGINT)
+
+    signal.signal(signal.SIGINT, send)
 
 
 def _wait(child: int) -> int:
@@ -73,21 +93,32 @@ def _guard(leash: int, argv: list[str]) -> int:
     signal.signal(signal.SIGTERM, _kill_all)
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     _die_with(leash, signal.SIGTERM)
+    running: list[int] = []
+    asked: list[int] = []
+    _pass_on(running, asked)
     child = os.fork()
     if child == 0:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         try:
             os.execvp(argv[0], argv)  # noqa: S606 - no shell is the point
         finally:
             os._exit(127)
-    return _wait(child)
+    running.append(child)
+    code = _wait(child)
+    if asked:
+        _kill(_descendants(os.getpid()))
+    return code
 
 
 def main(argv: list[str]) -> int:
     """Run ``argv`` to its end and return its exit code, or 128 + the signal that ended it."""
     parent, leash = os.getppid(), os.getpid()
+    running: list[int] = []
+    _pass_on(running)
     guard = os.fork()
     if guard == 0:
         os._exit(_guard(leash, argv))
+    running.append(guard)
     _die_with(parent, signal.SIGKILL)
     return _wait(guard)
 

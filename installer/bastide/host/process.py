@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import os
+import signal
 import subprocess
 import tempfile
 import threading
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from bastide.errors import BastideError
+from bastide.host.leash import leashed
 
 LOOK_SECONDS = 0.2  # how soon a cancelled program is noticed
 
@@ -117,6 +119,71 @@ def converse(
             except BaseException:
                 process.kill()
                 raise
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """How somebody elsewhere says that a program shall end.
+
+    Args:
+        stop: Once it is set, the program is asked to end in order (SIGINT).
+        kill: Once it is set, it is killed.
+        grace: Seconds from the first to the second.
+    """
+
+    stop: threading.Event
+    kill: threading.Event
+    grace: float
+
+
+def supervise(
+    argv: Sequence[str],
+    wishes: Wishes,
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    timeout: float,
+) -> Completed:
+    """Run ``argv`` to its end, or as long as somebody wishes; return what it printed.
+
+    It is out of a terminal's reach: Ctrl-C comes to this process alone, which decides. It dies
+    with this process, however that ends, and all that it has started with it.
+
+    Args:
+        argv: Program and arguments; never a shell line, never a secret.
+        wishes: How its end is asked for.
+        cwd: Working directory.
+        env: Variables added to this process's own environment.
+        timeout: Seconds after which it is killed.
+
+    Raises:
+        ProcessError: It ran out of time, or was killed.
+    """
+    process = subprocess.Popen(
+        leashed(list(argv)),
+        cwd=cwd,
+        env={**os.environ, **env},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    deadline, asked = time.monotonic() + timeout, False
+    with process:
+        while True:
+            try:
+                stdout, stderr = process.communicate(timeout=LOOK_SECONDS)
+                return Completed(process.returncode, stdout, stderr)
+            except subprocess.TimeoutExpired as error:
+                if wishes.stop.is_set() and not asked:
+                    process.send_signal(signal.SIGINT)
+                    asked, deadline = True, time.monotonic() + wishes.grace
+                if wishes.kill.is_set() or time.monotonic() > deadline:
+                    process.kill()
+                    why = "stopped on request" if asked else f"no end within {timeout} s"
+                    raise ProcessError(argv, 124, why) from error
 
 
 def _start(argv: Sequence[str], stdin: IO[bytes]) -> subprocess.Popen[str]:

@@ -110,8 +110,8 @@ def secrets(needs: HostNeeds, inputs: PlanInputs) -> tuple[SecretChange, ...]:
     for name, (path, groups) in HOST_SECRET_FILES.items():
         wanted = inputs.secrets.of(needs.host).get(name)
         meant = not groups or set(groups) & set(needs.groups)
-        if wanted is None or not meant or held.get(str(path)) == (wanted or None):
-            continue
+        if wanted is None or not meant or (wanted and held.get(str(path)) == wanted):
+            continue  # one without a fingerprint is yet to be made, so no host has it
         action = "update" if str(path) in held else "create"
         found.append(
             SecretChange.model_validate(

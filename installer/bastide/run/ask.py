@@ -102,7 +102,11 @@ def ask(
         return host, reply
 
     with ThreadPoolExecutor(max(min(PARALLEL, len(given)), 1), "ask") as pool:
-        return {host: reply for host, reply in pool.map(one, given) if reply is not None}
+        try:
+            return {host: reply for host, reply in pool.map(one, given) if reply is not None}
+        except BaseException:
+            asked_to_end.set()  # else the end of the block would wait for every answer
+            raise
 
 
 def agent_input(given: Mapping[str, Any], program: str = "") -> str:

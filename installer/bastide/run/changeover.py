@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,10 @@ GATES_PHASE = "(5/6) GATES: prove the new generations before they are kept"
 CLOSED_STEP = "Data is as before, writes are let in"  # a host's last step of a revert
 SWITCH_PHASE = "(4/6) SWITCH"  # before its first step there is nothing to undo
 MARKED_STEP = "Generation is marked good"  # from its first one on there is no way back
+
+
+# What stands for a playbook's outcome when a gate was stopped; 254 is ansible-runner's own code.
+STOPPED = Outcome(finished=None, returncode=254, cancelled=True, last_words="")
 
 
 class Ending(StrEnum):
@@ -63,6 +68,10 @@ class Stage(Protocol):
     @property
     def plan(self) -> Plan:
         """The plan that is carried out."""
+
+    @property
+    def cancelled(self) -> threading.Event:
+        """Set once somebody has asked for the end."""
 
     def play(self, playbook: str, variables: Mapping[str, str]) -> Outcome:
         """Run a playbook to its end; return how it ended."""
@@ -108,7 +117,9 @@ class ChangeOver:
             return Ended(staged, self._ending_of_failed_stage(move))
         if Gate.EVALUATION in plan.gates and (host := self._evaluated()):
             self._stage.say(f"{host}  asking the present generation the golden questions")
-            self._keeper.before(host)
+            self._keeper.before(host, self._stage.cancelled)
+            if self._stage.cancelled.is_set():
+                return Ended(STOPPED, self._ending_of_failed_stage(move))
         return self._switch_batches() or self._prove_site() or self._promote()
 
     def take(self, event: Event) -> None:
@@ -163,18 +174,21 @@ class ChangeOver:
             if failed:
                 return failed
         if Gate.VERIFICATION in plan.gates:
-            return self._ask(lambda: self._keeper.verify(self._pass))
+            return self._ask(lambda: self._keeper.verify(self._pass, self._stage.cancelled))
         return None
 
     def _ask_gate(self, gate: Gate, host: str) -> Ended | None:
         if gate not in self._stage.plan.gates:
             return None
-        return self._ask(lambda: self._keeper.evaluate(host))
+        return self._ask(lambda: self._keeper.evaluate(host, self._stage.cancelled))
 
     def _ask(self, look: Callable[[], GateResult]) -> Ended | None:
         self._stage.announce(GATES_PHASE)
         started = time.monotonic()
         result = look()
+        if self._stage.cancelled.is_set():  # no verdict: the transition stays open
+            self._stage.say(f"gate {result.gate} was stopped on request")
+            return self._ended(STOPPED, Ending.OPEN)
         self._gates.append(result)
         mark = "passed" if result.passed else "NOT PASSED"
         took = time.monotonic() - started

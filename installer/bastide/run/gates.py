@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -31,28 +32,31 @@ class GateResult:
 
 
 class GateKeeper(Protocol):
-    """Looks at the site while a run waits. No method changes what a generation is made of."""
+    """Looks at the site while a run waits. No method changes what a generation is made of.
 
-    def before(self, host: str) -> None:
+    Once ``cancelled`` is set, a look ends soon, and what it finds counts for nothing.
+    """
+
+    def before(self, host: str, cancelled: threading.Event) -> None:
         """Measure what ``host`` runs now, as what the new generation is compared with."""
 
-    def evaluate(self, host: str) -> GateResult:
+    def evaluate(self, host: str, cancelled: threading.Event) -> GateResult:
         """Ask ``host``'s new generation the golden questions, and compare."""
 
-    def verify(self, pass_: str) -> GateResult:
+    def verify(self, pass_: str, cancelled: threading.Event) -> GateResult:
         """Prove the whole site with the verification suite; ``pass_`` lets it write vectors."""
 
 
 class NoKeeper:
     """Nobody looks: every gate beyond health is passed. For plans whose gates are health alone."""
 
-    def before(self, host: str) -> None:
+    def before(self, host: str, cancelled: threading.Event) -> None:
         """Look away."""
 
-    def evaluate(self, host: str) -> GateResult:
+    def evaluate(self, host: str, cancelled: threading.Event) -> GateResult:  # noqa: ARG002
         """Look away."""
         return GateResult(Gate.EVALUATION, passed=True, words="not looked at", host=host)
 
-    def verify(self, pass_: str) -> GateResult:  # noqa: ARG002 - the protocol's
+    def verify(self, pass_: str, cancelled: threading.Event) -> GateResult:  # noqa: ARG002
         """Look away."""
         return GateResult(Gate.VERIFICATION, passed=True, words="not looked at")

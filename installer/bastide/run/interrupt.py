@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import sys
 import threading
 import types
 from collections.abc import Iterator
+
+STOPPING = b"\nstopping in order; once more ends at once\n"
 
 
 @contextlib.contextmanager
 def cancellable() -> Iterator[threading.Event]:
     """Return an event that SIGINT or SIGTERM sets while the block lasts.
+
+    A second signal raises ``KeyboardInterrupt``: whoever waits gives up at once. A third one ends
+    the process, whatever it does; what it has started dies with it.
 
     Outside the main thread, where Python takes no signals, the event is simply never set.
     """
@@ -21,7 +28,13 @@ def cancellable() -> Iterator[threading.Event]:
         return
 
     def note(signum: int, frame: types.FrameType | None) -> None:  # noqa: ARG001
+        if asked.is_set():
+            for number in before:
+                signal.signal(number, signal.SIG_DFL)
+            raise KeyboardInterrupt
         asked.set()
+        with contextlib.suppress(OSError):
+            os.write(sys.stderr.fileno(), STOPPING)
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -191,7 +191,7 @@ def failure_of(state: RunState, ended: Ended, log: Path) -> RunFailure | None:
         return _refused(ended.refused, log)
     if ended.ending is Ending.UNDONE:
         return _undone(state, ended, log)
-    return _cut_off(state, ended.outcome, log)
+    return _cut_off(state, ended, log)
 
 
 def _refused(gate: GateResult, log: Path) -> RunFailure:
@@ -232,14 +232,22 @@ def _stuck(state: RunState, ended: Ended, log: Path) -> RunFailure:
     )
 
 
-def _cut_off(state: RunState, outcome: Outcome, log: Path) -> RunFailure:
-    again = "hosts keep the generation that they ran unless SWITCH began; `bastide apply` goes on"
+def _cut_off(state: RunState, ended: Ended, log: Path) -> RunFailure:
+    outcome = ended.outcome
     if outcome.cancelled:
         where = f" in phase {state.phases[-1].label}" if state.phases else ""
+        untouched = ended.ending is Ending.UNTOUCHED
+        what = (
+            "every host runs the generation that it ran"
+            if untouched
+            else "hosts may be changed in part, and a switch that has begun is open: until it is "
+            "decided, the vector DB may refuse writes"
+        )
+        back = "" if untouched else ", or `bastide rollback`: it undoes an open switch"
         return RunFailure(
-            message=f"the run was stopped on request{where}: hosts may be changed in part",
+            message=f"the run was stopped on request{where}: {what}",
             code=INTERRUPTED,
-            hint=f"run `bastide apply` again: {again}",
+            hint=f"run `bastide apply` again: it goes on{back}",
             problems=_problems(state.failures),
         )
     if state.failures:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,9 +26,11 @@ from bastide.verify.access import Access
 
 CHECKS_FAILED = "BAS-7001"
 SUITE_BROKEN = "BAS-7002"
+STOPPED = "BAS-7004"
 NOTHING_SELECTED = "BAS-2071"
 
 TIMEOUT = 1800.0  # s after which the whole run is ended
+GRACE = 10.0  # s in which a suite that was asked to end may clear away what it made
 LOOK = 0.2  # s between two looks at the file of results
 KEPT = ("report.html", "report.json", "junit.xml", "expectations.json", "pytest.log")
 
@@ -80,6 +83,7 @@ def run(  # noqa: PLR0913 - all but two have their names at the call
     progress: Progress,
     select: str = "",
     marks: str = "",
+    cancelled: threading.Event | None = None,
 ) -> VerificationResult:
     """Check the site and write the reports.
 
@@ -91,19 +95,26 @@ def run(  # noqa: PLR0913 - all but two have their names at the call
         progress: Told about each check.
         select: pytest's ``-k`` expression; empty means all checks.
         marks: pytest's ``-m`` expression; empty means all checks.
+        cancelled: Once it is set, the suite clears away what it made, and ends.
 
     Returns:
         The result; its ``error`` is set if a check failed.
 
     Raises:
         ConfigError: No check matches ``select``.
-        VerifyError: The suite itself could not run.
+        VerifyError: The suite itself could not run, or somebody asked for the end.
     """
+    asked = cancelled or threading.Event()
     started, clock = datetime.now(UTC), time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
     with _workplace(expected, access) as place:
-        done = _pytest(place, access, (select, marks), progress)
+        try:
+            done = _pytest(place, access, (select, marks), progress, asked)
+        except process.ProcessError:
+            _refuse_stopped(asked, place)
+            raise
         lines = _lines(place / "results.jsonl")
+        _refuse_stopped(asked, place)
         _keep(place / "junit.xml", folder / "junit.xml", access)
     log = _redacted((done.stdout + done.stderr).encode(), access)
     write_atomic(folder / "pytest.log", log)
@@ -153,8 +164,22 @@ def _workplace(expected: Expectations, access: Access) -> Iterator[Path]:
                     process.run(argv, check=False, timeout=5)
 
 
+def _refuse_stopped(asked: threading.Event, place: Path) -> None:
+    if asked.is_set():
+        checks = len(_lines(place / "results.jsonl")[1:])
+        raise VerifyError(
+            f"the verification was stopped on request after {checks} checks: nothing is proved",
+            code=STOPPED,
+            hint="run it again",
+        )
+
+
 def _pytest(
-    place: Path, access: Access, chosen: tuple[str, str], progress: Progress
+    place: Path,
+    access: Access,
+    chosen: tuple[str, str],
+    progress: Progress,
+    asked: threading.Event,
 ) -> process.Completed:
     suite = resources.verification_suite()
     argv = [sys.executable, "-m", "pytest", "-c", str(suite / "pytest.ini")]
@@ -175,12 +200,17 @@ def _pytest(
         "NO_PROXY": "*",
         "NO_COLOR": "1",
     }
+    wishes = process.Wishes(stop=asked, kill=threading.Event(), grace=GRACE)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(
-            process.run, argv, check=False, cwd=place, env=environment, timeout=TIMEOUT
+            process.supervise, argv, wishes, cwd=place, env=environment, timeout=TIMEOUT
         )
-        _follow(place / "results.jsonl", running, progress)
-        return running.result()
+        try:
+            _follow(place / "results.jsonl", running, progress)
+            return running.result()
+        except BaseException:
+            wishes.kill.set()  # else the end of the block would wait for the suite's own end
+            raise
 
 
 def _follow(path: Path, running: Future[process.Completed], progress: Progress) -> None:

@@ -13,9 +13,10 @@ from plan_factories import make_site
 from bastide.errors import PreflightError
 from bastide.layout import SiteFolder
 from bastide.progress import SilentProgress
-from bastide.run.ask import Line, ask
+from bastide.run.ask import Line, Reply, ask
 from bastide.run.facts import gather, gather_over, not_settled
 from bastide.schema.facts import HostFacts
+from bastide.schema.site import SERVING, Group
 
 pytestmark = pytest.mark.integration
 
@@ -98,6 +99,23 @@ def test_asking_ends_soon_when_somebody_wants_it(
     with pytest.raises(PreflightError, match="stopped while the hosts were asked"):
         gather_over(line, SilentProgress(), cancelled)
     assert time.monotonic() - started < 60  # the host would take ten minutes
+
+
+def test_asking_ends_soon_when_it_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make_site({"host1": SERVING, "host2": (Group.LLM,)})
+    slow = f'case "$*" in *" {site.hosts["host2"].address} "*) exec sleep 600;; esac\n'
+    line = Line(site, make_line(tmp_path, monkeypatch, HERE.replace("for last", slow + "for last"))
+                .site_root)  # fmt: skip
+
+    def interrupted(host: str, reply: Reply) -> None:  # noqa: ARG001
+        raise KeyboardInterrupt
+
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        ask(line, "facts", {name: {} for name in site.hosts}, interrupted)
+    assert time.monotonic() - started < 60  # host2 would take ten minutes
 
 
 def test_a_line_that_takes_its_time_still_gets_the_whole_question(

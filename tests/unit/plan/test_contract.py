@@ -145,6 +145,15 @@ def test_a_certificate_that_will_be_made_anew_has_no_fingerprint_yet() -> None:
     ]
 
 
+def test_a_certificate_that_is_yet_to_be_made_is_planned_as_well() -> None:
+    inputs = installed()
+    coming = Fingerprints("salt", inputs.secrets.by_name, {"host1": {"agent_pem": ""}})
+    host = only(dataclasses.replace(inputs, secrets=coming))
+    assert [(each.path, each.action, each.fingerprint) for each in host.secrets] == [
+        ("/etc/bastide/secrets/agent.pem", "create", "")
+    ]
+
+
 def test_without_a_salt_nothing_is_said_of_secrets() -> None:
     silent = dataclasses.replace(make.make_inputs(), secrets=Fingerprints())
     assert only(silent).secrets == ()

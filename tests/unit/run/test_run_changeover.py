@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -40,6 +41,7 @@ class Boards:
     plan: Plan
     fails: Mapping[str, Outcome] = field(default_factory=dict)
     played: list[str] = field(default_factory=list)
+    cancelled: threading.Event = field(default_factory=threading.Event)
 
     def play(self, playbook: str, variables: Mapping[str, str]) -> Outcome:
         hosts = variables.get("bastide_batch", "")
@@ -61,16 +63,22 @@ class Keeper:
 
     refuses: Gate | None = None
     seen: list[str] = field(default_factory=list)
+    stopped_in: str = ""
 
-    def before(self, host: str) -> None:
-        self.seen.append(f"before {host}")
+    def before(self, host: str, cancelled: threading.Event) -> None:
+        self._sees(f"before {host}", cancelled)
 
-    def evaluate(self, host: str) -> GateResult:
-        self.seen.append(f"evaluate {host}")
+    def evaluate(self, host: str, cancelled: threading.Event) -> GateResult:
+        self._sees(f"evaluate {host}", cancelled)
         return GateResult(Gate.EVALUATION, self.refuses is not Gate.EVALUATION, "", host)
 
-    def verify(self, pass_: str) -> GateResult:
-        self.seen.append(f"verify {pass_}")
+    def _sees(self, what: str, cancelled: threading.Event) -> None:
+        self.seen.append(what)
+        if what.startswith(self.stopped_in or "never"):
+            cancelled.set()
+
+    def verify(self, pass_: str, cancelled: threading.Event) -> GateResult:
+        self._sees(f"verify {pass_}", cancelled)
         return GateResult(Gate.VERIFICATION, self.refuses is not Gate.VERIFICATION, "")
 
 
@@ -172,6 +180,32 @@ def test_a_failure_before_the_switch_disturbs_no_host(move: Move, ending: Ending
     over.take(PhaseStarted("(2/6) STAGE: bring agent"))
     assert over.go(move).ending is ending
     assert boards.played == ["install host2,host1"]
+
+
+@pytest.mark.parametrize("gate", [Gate.EVALUATION, Gate.VERIFICATION])
+@pytest.mark.parametrize("passes", [True, False])
+def test_a_gate_that_was_stopped_is_no_verdict(gate: Gate, passes: bool) -> None:
+    boards = Boards(plan_of(ALL))
+    stopped = {Gate.EVALUATION: "evaluate", Gate.VERIFICATION: "verify"}[gate]
+    ended = ChangeOver(boards, Keeper(None if passes else gate, stopped_in=stopped), "p").go(
+        Move.FRESH
+    )
+    assert ended.ending is Ending.OPEN
+    assert ended.outcome.cancelled
+    assert ended.refused is None
+    assert boards.played[-1] == "(5/6) GATES"
+
+
+@pytest.mark.parametrize(
+    ("move", "ending"), [(Move.FRESH, Ending.UNTOUCHED), (Move.FORWARD, Ending.OPEN)]
+)
+def test_one_that_is_stopped_before_the_switch_has_changed_nothing_live(
+    move: Move, ending: Ending
+) -> None:
+    boards = Boards(plan_of(ALL))
+    ended = ChangeOver(boards, Keeper(stopped_in="before"), "p").go(move)
+    assert (ended.ending, ended.outcome.cancelled) == (ending, True)
+    assert boards.played == ["stage"]
 
 
 @pytest.mark.parametrize("gates", [(Gate.HEALTH,), ALL])

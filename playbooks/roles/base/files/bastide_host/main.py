@@ -14,6 +14,7 @@ from pathlib import Path
 from bastide_host import firewall, watch
 from bastide_host.audit import audit
 from bastide_host.backup import backup_begin, backup_end, backup_send
+from bastide_host.caller import end_with_caller
 from bastide_host.condition import condition
 from bastide_host.data import data
 from bastide_host.evaluate import evaluate
@@ -78,6 +79,11 @@ def _survey(paths: Paths) -> JsonObject:
     return found if asked is None else {**found, "condition": condition(paths, asked)}
 
 
+def _evaluate(paths: Paths) -> JsonObject:
+    end_with_caller()
+    return evaluate(paths, _given())
+
+
 Command = Callable[[Paths, argparse.Namespace], JsonObject]
 _READ_ONLY: dict[str, Command] = {
     "audit": lambda paths, _options: audit(paths, _given()),
@@ -86,7 +92,7 @@ _READ_ONLY: dict[str, Command] = {
     "settled": lambda paths, _options: settled(paths, _given()),
     "data": lambda paths, options: data(paths, options.snapshot),
     "describe": lambda paths, _options: describe(paths),
-    "evaluate": lambda paths, _options: evaluate(paths, _given()),
+    "evaluate": lambda paths, _options: _evaluate(paths),
     "firewall": lambda paths, _options: firewall.describe(paths),
     "inventory": lambda paths, _options: inventory(paths),
     # They change nothing of the host's own: what they leave is in /run, and goes with them.
