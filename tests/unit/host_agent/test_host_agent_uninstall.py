@@ -128,6 +128,23 @@ def install(machine: Machine) -> None:
     machine.tables = "table inet bastide\ntable ip filter\n"
 
 
+def test_a_watch_of_the_isolation_goes_on(machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(machine)
+    machine.tables += "table inet bastide_watch\n"
+    machine.write("/run/bastide-watch/record.json")
+    # What is loaded is looked at on real hosts only.
+    monkeypatch.setattr(uninstall, "_loaded", lambda _: ["watch-bastide.service"])
+    listed = uninstall.uninstall_list(machine.paths)
+    told = json.dumps(listed)
+    assert "watch" not in told
+    uninstall.uninstall(machine.paths, {"delete_data": True})
+    assert machine.paths.at("/run/bastide-watch/record.json").exists()
+    assert "bastide_watch" in machine.tables
+    stopped = next(argv for argv in machine.ran if argv[:2] == ["systemctl", "stop"])
+    assert "watch-bastide.service" not in stopped
+
+
 def test_nothing_is_left_but_declared_data_and_what_was_there_before(machine: Machine) -> None:
     write = machine.write("/etc/apt/sources.list.d/debian.sources", "URIs: http://x")
     before = everything(machine)

@@ -1,7 +1,8 @@
 """Takes Bastide off a host: what is there is found on the host itself, so half of one goes, too.
 
 Nothing here knows the services: units, users and packages are read from the generations, from
-systemd's folders and from the record of what was installed. Data that a site declares stays.
+systemd's folders and from the record of what was installed. Data that a site declares stays, and so
+does a recorder that watches for packets meanwhile: whoever began that watch ends it.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bastide_host import watch
 from bastide_host.copying import allocated_bytes
 from bastide_host.facts import installed_packages
 from bastide_host.host import JsonObject, Paths, fsync_directory, read_json, run, tail, text_of
 from bastide_host.packages import POLICY, POLICY_SAVED, POLICY_TEXT, RECORD, SOURCE
 from bastide_host.prepare import ASIDE
+from bastide_host.watch_packets import WATCH_TABLE
 
 # Folders that are Bastide's own, whole.
 OWN = (
@@ -116,11 +119,18 @@ def _units(paths: Paths) -> list[str]:
     for folder in (paths.units, paths.at("/run/systemd/system")):
         found |= {path.name for path in folder.glob("*bastide*") if _UNIT.fullmatch(path.name)}
         found |= {path.name for path in _links_into_opt(folder)}
-    listed = run(["systemctl", "list-units", "--all", "--plain", "--no-legend"], timeout=20)
-    names = [line.split()[0] for line in listed.stdout.splitlines() if line.split()]
-    found |= {name for name in names if _UNIT.fullmatch(name) and paths.root == Path("/")}
+    names = _loaded(paths)
+    found |= {name for name in names if _UNIT.fullmatch(name)}
+    found.discard(watch.UNIT)
     here = {name for name in found if _is_there(paths, name, names)}
     return sorted(here)
+
+
+def _loaded(paths: Paths) -> list[str]:
+    """Return the units that systemd has loaded, wherever they come from."""
+    listed = run(["systemctl", "list-units", "--all", "--plain", "--no-legend"], timeout=20)
+    names = [line.split()[0] for line in listed.stdout.splitlines() if line.split()]
+    return names if paths.root == Path("/") else []
 
 
 def _is_there(paths: Paths, unit: str, loaded: Iterable[str]) -> bool:
@@ -158,7 +168,8 @@ def _owner(paths: Paths, unit: str) -> str:
 def _tables() -> list[str]:
     """Return nftables' tables of Bastide: family and name."""
     shown = run(["nft", "list", "tables"], timeout=20).stdout
-    return re.findall(r"^table (\w+ bastide[\w-]*)$", shown, re.MULTILINE)
+    found = re.findall(r"^table (\w+ bastide[\w-]*)$", shown, re.MULTILINE)
+    return [table for table in found if table != f"inet {WATCH_TABLE}"]
 
 
 def _recorded_packages(paths: Paths) -> set[str]:
@@ -204,6 +215,7 @@ def _paths(paths: Paths) -> list[str]:
     """Return files and folders of Bastide, declared data left out."""
     found = [paths.at(name) for name in OWN]
     found += paths.at("/run").glob("bastide-*")
+    found = [path for path in found if path != paths.at(watch.PLACE)]
     state = paths.at(STATE)
     if state.is_dir():
         found += [path for path in state.iterdir() if path.name not in (*DATA, _LOST)]

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Union
 
+WATCH_TABLE = "bastide_watch"  # nftables' table that hands packets over
 OUTGOING = 4  # PACKET_OUTGOING
 IPV4, IPV6, ARP = 0x0800, 0x86DD, 0x0806
 TCP, UDP = 6, 17
@@ -247,4 +248,4 @@ def log_rules(networks: Iterable[Network], group: int) -> str:
         steps += [f"{family} daddr {{ {own} }} return"] if own else []
     steps.append(f"log group {group} snaplen 512")
     chain = "type filter hook output priority -400 ; policy accept ; " + " ; ".join(steps)
-    return f"table inet bastide_watch {{ flags owner ; chain outgoing {{ {chain} ; }} ; }}"
+    return f"table inet {WATCH_TABLE} {{ flags owner ; chain outgoing {{ {chain} ; }} ; }}"
