@@ -90,7 +90,7 @@ def _question(
     return {
         "address": str(host.address),
         "depot": depot if listening else None,
-        "peers": _peers(site, name) if Group.GATEWAY in host.groups else [],
+        "peers": _open_peers(site, name, before),
         "floating": _floating(site, name, before),
     }
 
@@ -106,8 +106,29 @@ def _floating(site: Site, name: str, before: Site | None) -> dict[str, Any] | No
     return {"address": str(address), "here": here, "gateways": sorted(gateways)}
 
 
+def _open_peers(site: Site, name: str, before: Site | None) -> list[tuple[str, int]]:
+    """Return the services that a gateway's host should reach even before the run.
+
+    Where a packet filter of ours is in force, on this host or on the other one, it lets pass what
+    the site was when it was last carried out, and nothing new: that comes with the run.
+    """
+    peers = _peers(site, name)
+    if before is None or not before.isolation.firewall:
+        return peers
+    filtered = {str(host.address): each for each, host in before.hosts.items()}
+    here = filtered.get(str(site.hosts[name].address))
+    known = _peers(before, here) if here else []
+    return [
+        peer
+        for peer in peers
+        if peer in known or (here is None and peer[0] not in filtered)
+    ]  # fmt: skip
+
+
 def _peers(site: Site, name: str) -> list[tuple[str, int]]:
     """Return address and port of the services on other hosts that a gateway talks to."""
+    if Group.GATEWAY not in site.hosts[name].groups:
+        return []
     ports = {
         Group.LLM: site.network.llm_port,
         Group.EMBEDDINGS: site.network.embeddings_port,

@@ -128,7 +128,8 @@ def install(machine: Machine) -> None:
     machine.tables = "table inet bastide\ntable ip filter\n"
 
 
-def test_a_watch_of_the_isolation_goes_on(machine: Machine, monkeypatch: pytest.MonkeyPatch
+def test_a_watch_of_the_isolation_goes_on(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(machine)
     machine.tables += "table inet bastide_watch\n"
