@@ -422,6 +422,7 @@ HOST_SECRET_FILES = {  # name: file, groups that get it (none: every host)
     "agent_pem": (HOST_SECRETS / "agent.pem", ("llm", "embeddings", "vectordb")),
     "gateway_client_pem": (HOST_SECRETS / "gateway-client.pem", ("gateway",)),
     "monitoring_client_pem": (HOST_SECRETS / "monitoring-client.pem", ("monitoring",)),
+    "alert_secrets": (HOST_SECRETS / "alert-secrets.json", ("monitoring",)),
     # When certificates end, for the node exporter's textfile collector; no secret.
     "certificates_prom": (HOST_ETC / "certificates.prom", ()),
 }

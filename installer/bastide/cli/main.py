@@ -18,6 +18,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "init": ("bastide.cli.init", "Write a commented site.yaml, secrets and a site CA."),
     "keys": ("bastide.cli.keys", "Make, list, rotate and revoke clients' API keys."),
     "audit": ("bastide.cli.audit", "Show who asked the gateway what, and how much it was."),
+    "receivers": ("bastide.cli.receivers", "Keep passwords of those who are told of alerts."),
     "certificates": ("bastide.cli.certificates", "Show, sign and renew certificates."),
     "preflight": ("bastide.cli.preflight", "Check that hosts are fit; changes nothing."),
     "plan": ("bastide.cli.plan", "Show what would change on which host; write a plan file."),

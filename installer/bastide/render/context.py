@@ -33,6 +33,8 @@ Names in templates (all values are plain JSON types):
               and of all hosts, in ``hosts``, each with
               ``name``, ``address`` and ``groups``, as the monitoring host reaches it
 ``alert_receivers``  addresses that alerts are sent to
+``alert_logins``  names of receivers that take a password or a token; ``receivers_ca`` whether they
+              have a CA of their own
 """
 
 from __future__ import annotations
@@ -194,6 +196,8 @@ def host_context(
         "monitored": monitored,
         "units": _units(site, monitored, host),
         "metrics": _metrics(site, host),
+        "alert_logins": list(site.monitoring.logins) if monitored else [],
+        "receivers_ca": monitored and site.monitoring.receivers_ca is not None,
         "alert_receivers": sorted({address for address, _ in destinations(site.monitoring)}),
         "edge": site.vectordb.engine is VectorEngine.EDGE,
         "server": site.vectordb.engine is VectorEngine.SERVER,

@@ -41,10 +41,14 @@ class TreeEntry(Value):
     groups: tuple[Group, ...] = Field(
         default=(), description="Hosts in any of these groups get it; empty means every host."
     )
-    when: Literal["", "floating", "monitored", "edge", "server", "mutual_tls"] = Field(
+    when: Literal[
+        "", "floating", "monitored", "alert_logins", "receivers_ca", "edge", "server", "mutual_tls"
+    ] = Field(
         default="",
         description="floating: only on hosts that share a floating address; monitored: only if "
-        "site and release have monitoring; edge, server: only with this engine of the vector DB; "
+        "site and release have monitoring; alert_logins, receivers_ca: only if, moreover, a "
+        "receiver of alerts has a secret, or receivers have a CA of their own; edge, server: only "
+        "with this engine of the vector DB; "
         "mutual_tls: only on hosts with a service that takes only clients with a certificate.",
     )
     feature: str = Field(default="", description="Only if the site has it: see features.py.")

@@ -15,6 +15,7 @@ from bastide.plan.inputs import Fingerprints
 from bastide.run.depot import Identity
 from bastide.schema.site import Site
 from bastide.site import delivery
+from bastide.site.receivers import require_secrets
 from bastide.site.secrets import host_secrets, keep_certificates, renew_in_memory
 from bastide.site.vault import label_of, password_file, read_password, seal
 
@@ -56,7 +57,9 @@ class Credentials:
         return "Credentials(…)"
 
 
-def open_credentials(site: Site, folder: SiteFolder, home: Home, salt: str = "") -> Credentials:
+def open_credentials(
+    site: Site, folder: SiteFolder, home: Home, salt: str = "", *, back: bool = False
+) -> Credentials:
     """Open the site's secrets, make what is due in memory, and seal what hosts get.
 
     Args:
@@ -64,12 +67,15 @@ def open_credentials(site: Site, folder: SiteFolder, home: Home, salt: str = "")
         folder: Its folder.
         home: Where the vault password is.
         salt: The plan's, for the fingerprints.
+        back: The way is back, which a receiver's secret that was forgotten since must not bar.
 
     Raises:
-        ConfigError: There are no secrets, or they don't open.
+        ConfigError: There are no secrets, one of a receiver is missing, or they don't open.
     """
     renewed = renew_in_memory(folder, home, site, datetime.now(UTC))
     found = renewed.after
+    if not back:
+        require_secrets(found.receivers, site)
     token, pass_ = secrets.token_urlsafe(32), secrets.token_urlsafe(24)
     label = label_of(folder.secrets.read_bytes(), where=str(folder.secrets))
     carried, own = host_secrets(found, site, token, pass_), delivery.host_files(found, site)

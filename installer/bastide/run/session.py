@@ -123,8 +123,9 @@ class Session:
         self._enter(PREFLIGHT)
         self.follower.phase("(0/6) PREFLIGHT: ask hosts, compare with the plan")
         with ThreadPoolExecutor(1, "secrets") as pool:
+            back = order.undo or bool(order.back_to)
             self._opened = pool.submit(
-                open_credentials, order.wanted.site, order.folder, order.home, self._salt
+                open_credentials, order.wanted.site, order.folder, order.home, self._salt, back=back
             )
             desk = Desk(order.folder, order.home, order.wanted)
             facts, self._control = survey(desk, SilentProgress(), self.cancelled, salt=self._salt)

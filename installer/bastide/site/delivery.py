@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from bastide.plan.inputs import Fingerprints
 from bastide.plan.tls import CLIENTS, client_hosts, serving_hosts
 from bastide.schema.site import Group, Site
-from bastide.site import pki, renewal
+from bastide.site import pki, receivers, renewal
 from bastide.site.keystore import keys_map
 from bastide.site.material import Secrets
 
@@ -50,6 +50,9 @@ def host_files(secrets: Secrets, site: Site) -> dict[str, dict[str, str]]:
             if leaf is not None and secrets.keyring.machines_ca is not None:
                 files[file] = leaf.certificate_pem + leaf.key_pem
                 files["machines_ca_pem"] = secrets.keyring.machines_ca.certificate_pem
+        told = receivers.text_for_hosts(secrets.receivers, site)
+        if told and Group.MONITORING in site.hosts[host].groups:
+            files["alert_secrets"] = told
         found[host] = {**files, "certificates_prom": _metrics(secrets, site, host)}
     return found
 
@@ -73,8 +76,8 @@ def fingerprints(
 ) -> Fingerprints:
     """Return what a plan may tell of the secrets that hosts get: salted, and cut short.
 
-    All that is secret in them was made from at least 256 random bits, so that nobody who has plan
-    and salt can find it by trying.
+    All that is secret in them was made from at least 256 random bits, or has as many beside it, so
+    that nobody who has plan and salt can find it by trying.
 
     Args:
         secrets: The site's secrets.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from bastide.site import pki
 from bastide.site.keyring import Keyring
 from bastide.site.keystore import FULL, READ_ONLY, Clients, own_client
+from bastide.site.receivers import ReceiverSecrets
 
 
 @dataclass(frozen=True, repr=False)
@@ -26,6 +27,7 @@ class Secrets:
     vectordb_read_only_api_key: str = ""
     clients: Clients = ()
     keyring: Keyring = field(default_factory=Keyring)
+    receivers: ReceiverSecrets = field(default_factory=ReceiverSecrets)
 
     def __repr__(self) -> str:
         return "Secrets(…)"

@@ -17,6 +17,7 @@ from bastide.site import delivery, pki, renewal, vault
 from bastide.site.codes import CERTIFICATE_WRONG, SECRETS_DAMAGED, SECRETS_MISSING
 from bastide.site.keyring import Keyring
 from bastide.site.material import Secrets
+from bastide.site.receivers import ReceiverSecrets, require_secrets
 
 FORMAT = "bastide.secrets/1"
 KEY_PREFIX = "bst_"  # so that scanners for leaked keys can know ours
@@ -74,8 +75,11 @@ def save_secrets(folder: SiteFolder, secrets: Secrets, password: str, label: str
     values = {each.name: getattr(secrets, each.name) for each in fields(secrets)}
     keyring = values.pop("keyring")
     values["clients"] = [client.model_dump(mode="json") for client in secrets.clients]
+    receivers = values.pop("receivers")
     if keyring != Keyring():  # an earlier version reads a vault without one
         values["keyring"] = keyring.model_dump(mode="json")
+    if receivers != ReceiverSecrets():
+        values["receivers"] = receivers.model_dump(mode="json")
     plain = json.dumps({"format": FORMAT, **values}, indent=1).encode() + b"\n"
     write_atomic(folder.secrets, vault.seal(plain, password, label), mode=0o600)
     write_atomic(folder.authority, secrets.anchors_pem.encode(), mode=0o644)
@@ -182,9 +186,10 @@ def planned_fingerprints(
         salt: The plan's salt.
 
     Raises:
-        ConfigError: The secrets cannot be opened.
+        ConfigError: The secrets cannot be opened, or one of a receiver of alerts is missing.
     """
     renewed = renew_in_memory(folder, home, site, now)
+    require_secrets(renewed.after.receivers, site)
     found = delivery.fingerprints(renewed.after, site, salt, renewed.before)
     return replace(found, certificates=renewed.changes)
 
@@ -209,8 +214,9 @@ def _parse(plain: bytes, where: str) -> Secrets:
             raise ValueError("another format")  # noqa: TRY301 - one message for all of them
         clients = tuple(ClientKey.model_validate(each) for each in values.pop("clients", ()))
         keyring = Keyring.model_validate(values.pop("keyring", {}))
+        receivers = ReceiverSecrets.model_validate(values.pop("receivers", {}))
         texts = {name: str(text) for name, text in values.items()}
-        return Secrets(**texts, clients=clients, keyring=keyring)
+        return Secrets(**texts, clients=clients, keyring=keyring, receivers=receivers)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ConfigError(
             f"{where} opens, but does not hold secrets in the format {FORMAT}",

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from monitored_site import make_site, render
 
-from bastide.schema.monitoring import Receiver
+from bastide.schema.monitoring import DeadMansSwitch, Receiver
 
 pytestmark = pytest.mark.integration
 CASES = Path(__file__).with_name("alerts.test.yml")
@@ -69,12 +69,48 @@ def test_alertmanager_takes_its_configuration(
     said = ask(programs / "amtool", "check-config", "alertmanager.yml", cwd=etc)
     assert "SUCCESS" in said
     config = (etc / "alertmanager.yml").read_text()
+    assert "/run/bastide-alertmanager" not in config
     unit = (tmp_path / "units/bastide-alertmanager.service").read_text()
     for each in receivers.values():
         target = each.webhook or each.mail_server
         assert target
         assert json.dumps(target) in config
         assert f"IPAddressAllow={re.findall('[0-9.]{7,}', target)[0].partition(':')[0]}" in unit
+
+
+def test_the_dead_mans_switch_hears_something_always(tmp_path: Path, programs: Path) -> None:
+    switch = DeadMansSwitch(webhook="http://10.0.0.9/alive", minutes=3)
+    etc = render(make_site(dead_mans_switch=switch), tmp_path / "with")
+    rules = strip_texts(etc)
+    cases = {
+        "rule_files": ["prometheus-alerts.yml"],
+        "tests": [
+            {
+                "interval": "1m",
+                "input_series": [],
+                "alert_rule_test": [
+                    {
+                        "eval_time": time,
+                        "alertname": "Watchdog",
+                        "exp_alerts": [{"exp_labels": {"severity": "none"}}],
+                    }
+                    for time in ("0m", "1m", "30h")
+                ],
+            }
+        ],
+    }
+    (rules / "watchdog.test.yml").write_text(yaml.safe_dump(cases))
+    ask(programs / "promtool", "test", "rules", "watchdog.test.yml", cwd=rules)
+    ask(programs / "amtool", "check-config", "alertmanager.yml", cwd=etc)
+    config = etc / "alertmanager.yml"
+    routes = ("alertname=Watchdog severity=none", "alertname=ServiceDown severity=page host=a")
+    told = [
+        ask(programs / "amtool", "config", "routes", "test", f"--config.file={config}",
+            *labels.split(), cwd=etc).strip()
+        for labels in routes
+    ]  # fmt: skip
+    assert told == ["dead-mans-switch", "site"]
+    assert "Watchdog" not in alerts_in(render(make_site(), tmp_path / "without"))
 
 
 def test_every_alert_fires_and_does_not_fire(etc: Path, programs: Path) -> None:
@@ -115,12 +151,14 @@ def test_no_alert_is_without_cases_on_both_sides(etc: Path) -> None:
     assert fires == silent == set(alerts_in(etc))
 
 
-def test_every_alert_says_what_to_do_and_where_that_is_explained(etc: Path) -> None:
+def test_every_alert_says_what_to_do_and_where_that_is_explained(tmp_path: Path) -> None:
     headings = re.findall(r"^### (\w+)$", PAGE.read_text(), re.MULTILINE)
-    alerts = alerts_in(etc)
+    switch = DeadMansSwitch(webhook="http://10.0.0.9/alive")
+    alerts = alerts_in(render(make_site(dead_mans_switch=switch), tmp_path))
     for name, rule in alerts.items():
         assert set(rule["annotations"]) == set(WORDS), name
-        assert rule["labels"]["severity"] in {"page", "ticket"}, name
+        levels = {"none"} if name == "Watchdog" else {"page", "ticket"}
+        assert rule["labels"]["severity"] in levels, name
         assert rule["annotations"]["runbook"] == f"docs/monitoring.md#{name.lower()}"
     assert sorted(headings) == sorted(alerts)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import plan_factories as make
 import pytest
 from pydantic import ValidationError
@@ -10,7 +12,7 @@ from bastide.plan.flows import host_rules
 from bastide.plan.ports import LOOPBACK, bind_address
 from bastide.plan.services import components_on, endpoints, metrics_address
 from bastide.schema.artifact import Component
-from bastide.schema.monitoring import Monitoring, Receiver, destinations
+from bastide.schema.monitoring import DeadMansSwitch, Monitoring, Receiver, destinations
 from bastide.schema.site import SERVING, Group, ModelChoices, Ssh
 from bastide.site.proposal import Answers, propose_site
 
@@ -32,9 +34,15 @@ TOGETHER = {"a": (Group.LLM, Group.EMBEDDINGS), "b": (*SERVING[2:], Group.MONITO
         (MAIL, "mail_server"),
         ({}, "takes webhook"),
         ({"webhook": "http://10.0.0.9/x", **MAIL, "mail_server": "10.0.0.25:25"}, "not both"),
+        ({"webhook": "http://10.0.0.9/x", "bearer": True}, "must be https"),
+        ({"webhook": "http://10.0.0.9/x", "user": "b"}, "must be https"),
+        ({"webhook": "https://10.0.0.9/x", "user": "b", "bearer": True}, "not both"),
+        ({"webhook": "https://10.0.0.9/x", "user": "b:c"}, "user"),
+        ({**MAIL, "mail_server": "10.0.0.25:25", "bearer": True}, "for webhooks"),
+        ({**MAIL, "mail_server": "10.0.0.25:25", "user": "b", "mail_tls": False}, "without TLS"),
     ],
 )
-def test_receivers_that_are_refused(fields: dict[str, str], told: str) -> None:
+def test_receivers_that_are_refused(fields: dict[str, Any], told: str) -> None:
     with pytest.raises(ValidationError) as caught:
         Receiver.model_validate(fields)
     assert told in str(caught.value)
@@ -54,6 +62,30 @@ def test_alerts_go_where_the_site_says_and_nowhere_else() -> None:
         "out tcp 587 to 10.0.0.25: alerts to people",
     }
     assert not [rule for rule in host_rules(site, "a") if rule.why == "alerts to people"]
+
+
+def test_the_dead_mans_switch_is_told_like_a_receiver() -> None:
+    switch = DeadMansSwitch(webhook="https://10.0.0.7:8443/alive", bearer=True)
+    monitoring = Monitoring(dead_mans_switch=switch)
+    assert destinations(monitoring) == (("10.0.0.7", 8443),)
+    assert monitoring.logins == ("dead-mans-switch",)
+    with pytest.raises(ValidationError, match="cannot be called"):
+        Monitoring(receivers={"dead-mans-switch": Receiver(webhook="https://10.0.0.9/x")})
+    with pytest.raises(ValidationError, match="must be https"):
+        DeadMansSwitch(webhook="http://10.0.0.7/alive", bearer=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("/etc/ssl/ca.pem", "certificates in PEM"),
+        ("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "private key"),
+        ("", "certificates in PEM"),
+    ],
+)
+def test_what_is_no_ca_is_refused(text: str, told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        Monitoring(receivers_ca=text)
 
 
 def test_a_site_without_the_group_has_no_part_of_it() -> None:

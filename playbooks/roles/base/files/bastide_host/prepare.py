@@ -107,10 +107,11 @@ SECRET_FILES = (  # name in the input, file, mode, groups that get it (empty: ev
         0o600,
         ("monitoring",),
     ),
+    ("alert_secrets", "/etc/bastide/secrets/alert-secrets.json", 0o600, ("monitoring",)),
     ("certificates_prom", "/etc/bastide/certificates.prom", 0o644, ()),
 )
-# Of mutual TLS: a site without it has none of these. Those that a host has stay, because an earlier
-# generation, to which it may go back, can need them.
+# Of mutual TLS and of receivers that log in: a site without has none of these. Those that a host
+# has stay, because an earlier generation, to which it may go back, can need them.
 OPTIONAL = frozenset(
     {
         "machines_ca_pem",
@@ -118,6 +119,7 @@ OPTIONAL = frozenset(
         "agent_pem",
         "gateway_client_pem",
         "monitoring_client_pem",
+        "alert_secrets",
         "certificates_prom",
     }
 )
