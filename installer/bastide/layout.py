@@ -441,13 +441,6 @@ HOST_FOLDERS = {  # that Bastide makes on a host, with their modes
     HOST_SECRETS: 0o700,
 }
 HOST_DATA = (HOST_STATE / "vectordb", HOST_STATE / "snapshots")  # an uninstall leaves it
-HOST_RELEASE = HOST_ETC / "release.json"
-HOST_UPGRADE_MANIFEST = HOST_ETC / "upgrade-manifest.yaml"
-
-
-def host_generation(number: int) -> PurePosixPath:
-    """Return the folder of generation ``number`` on a host."""
-    return HOST_GENERATIONS / str(number)
 
 
 def host_model(sha256: str) -> PurePosixPath:

@@ -134,24 +134,3 @@ class KeptScores:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.path(scores.host, scores.content, scores.suite_digest)
         write_atomic(path, scores.model_dump_json(indent=2).encode())
-
-
-def kept_or_fresh(
-    line: Line, loaded: LoadedSuite, kept: KeptScores, live: tuple[str, str], *, fresh: bool = False
-) -> GenerationScores:
-    """Return the scores of what a host runs now: kept ones, or measured and then kept.
-
-    Args:
-        line: How hosts are reached.
-        loaded: The suite.
-        kept: Earlier scores.
-        live: The host's name, and the content digest of its live generation.
-        fresh: Measure also if there are kept ones.
-    """
-    host, content = live
-    found = None if fresh else kept.find(host, content, loaded.digest)
-    if found is not None:
-        return found
-    scores = evaluate_host(line, host, loaded)
-    kept.keep(scores)
-    return scores

@@ -240,6 +240,17 @@ class Stand:
         assert gateway.takes_over(self.paths, before, 60), self.log()
         assert gateway.wait_until(self.master_listens, 60), self.log()
 
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Start the servers and the gateway before them; all of them end with the block."""
+        try:
+            for backend, name in self.ports:
+                self.start(backend, name)
+            self.raise_gateway()
+            yield
+        finally:
+            self.close()
+
     def close(self) -> None:
         for process in [*self.servers.values(), *([self.gateway] if self.gateway else [])]:
             process.terminate()

@@ -49,13 +49,8 @@ def raised(
         stand = Stand(folder, access, changes, SERVER)
         stand.keys = keystore.keys_map(clients)
         stand.paths.secrets.mkdir(parents=True)
-        try:
-            for backend, name in stand.ports:
-                stand.start(backend, name)
-            stand.raise_gateway()
+        with stand.running():
             yield stand
-        finally:
-            stand.close()
 
 
 def tell(stand: Stand, clients: tuple[ClientKey, ...]) -> None:

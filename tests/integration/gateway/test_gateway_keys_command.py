@@ -91,13 +91,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
         monkeypatch.setenv("GATEWAY_ROOT", str(folder))
         stand = Stand(folder, server=SERVER)
         stand.paths.secrets.mkdir(parents=True)
-        try:
-            for backend, name in stand.ports:
-                stand.start(backend, name)
-            stand.raise_gateway()
+        with stand.running():
             yield Site(tmp_path, stand)
-        finally:
-            stand.close()
 
 
 def test_a_key_lives_its_life_without_a_restart(site: Site) -> None:

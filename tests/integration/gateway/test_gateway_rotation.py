@@ -68,13 +68,8 @@ CHAT, VECTORS = "/v1/chat/completions", "/vectordb/collections/x/points/query"
 def stand() -> Iterator[Stand]:
     with short_folder() as folder:
         stand = Stand(folder)
-        try:
-            for backend, name in stand.ports:
-                stand.start(backend, name)
-            stand.raise_gateway()
+        with stand.running():
             yield stand
-        finally:
-            stand.close()
 
 
 def test_one_of_two_is_drained_and_comes_back(stand: Stand) -> None:

@@ -70,13 +70,8 @@ def stand(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     with prometheus(programs, folder) as port, short_folder() as short:
         made = Stand(short, prometheus=port)
         made.keys = "".join(f"{digest_of(key)} {r}:{r}:0:0:0:0:0\n" for r, key in KEYS.items())
-        for backend, name in made.ports:
-            made.start(backend, name)
-        try:
-            made.raise_gateway()
+        with made.running():
             yield made
-        finally:
-            made.close()
 
 
 def ask(stand: Stand, path: str, key: str = "", method: str = "GET") -> Answer:

@@ -166,15 +166,10 @@ def gateway() -> str:
     """Return what HAProxy tells with the release's configuration."""
     with short_folder() as folder:
         stand = Stand(folder)
-        for backend, name in stand.ports:
-            stand.start(backend, name)
-        try:
-            stand.raise_gateway()
+        with stand.running():
             text = (folder / "haproxy.cfg").read_text()
             port = re.findall(r"frontend metrics\n    bind \S+:(\d+)", text)[0]
             return get(f"http://127.0.0.1:{port}/metrics")
-        finally:
-            stand.close()
 
 
 @pytest.fixture(scope="module")

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
-from bastide_host import fence
 from bastide_host.data import (
     check_data,
     drop_snapshot,
@@ -23,12 +19,12 @@ from bastide_host.data import (
     snapshot_damage,
     take_snapshot,
 )
+from vectordb_agent import agent_killed
 
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection"),
 ]
-AGENT = Path(fence.__file__).parents[1]
 SNAPSHOT = """
 from bastide_host.data import take_snapshot as work
 """
@@ -50,16 +46,8 @@ print("done", flush=True)
 
 
 def killed_after(host: Any, program: str, number: int, seconds: float) -> bool:
-    """Run the agent's function in a process that is killed; whether it had not ended before."""
-    argv = [sys.executable, "-c", program + RUN, str(host.paths.root), "one", str(number)]
-    process = subprocess.Popen(argv, env={"PYTHONPATH": str(AGENT)}, stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"ready\n"
-    time.sleep(seconds)
-    process.kill()
-    process.wait()
-    with process.stdout:
-        return process.stdout.read() == b""
+    """Kill the agent at its work; return whether it had not ended before."""
+    return agent_killed(program + RUN, seconds, str(host.paths.root), "one", str(number))
 
 
 def test_whenever_the_agent_is_killed_a_second_run_takes_the_snapshot(host: Any) -> None:

@@ -9,12 +9,9 @@ import contextlib
 import http.server
 import json
 import random
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,12 +21,12 @@ from bastide_host.host import AgentError
 from bastide_host.shadow import MARK, Pair
 from bastide_host.vectors import VectorDb
 from qdrant_client import models
+from vectordb_agent import agent_killed
 
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection"),
 ]
-AGENT = Path(reembed.__file__).parents[1]
 WIDTH = 8  # of the new model; the old one's is 16
 NEXT = "docs.bastide-next"
 KILLED = """
@@ -184,17 +181,9 @@ def test_what_is_written_meanwhile_is_there_afterwards(docs: Any) -> None:
 
 
 def killed(docs: Any, port: int, function: str, seconds: float) -> bool:
-    """Run the agent's function in a process that is killed; whether it had not ended before."""
-    root = str(docs.paths.root)
-    argv = [sys.executable, "-c", KILLED, root, str(port), function, json.dumps(stage())]
-    process = subprocess.Popen(argv, env={"PYTHONPATH": str(AGENT)}, stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"ready\n"
-    time.sleep(seconds)
-    process.kill()
-    process.wait()
-    with process.stdout:
-        return process.stdout.read() == b""
+    """Kill the agent at its work; return whether it had not ended before."""
+    words = (str(docs.paths.root), str(port), function, json.dumps(stage()))
+    return agent_killed(KILLED, seconds, *words)
 
 
 def test_a_killed_pass_goes_on_where_it_was(docs: Any, model: int) -> None:

@@ -19,7 +19,6 @@ from bastide.schema.condition import BlobFault, ControlCondition
 CONTROL = Subject.CONTROL
 ROOM = 64 * 2**20  # for one run's folder, log and reports
 CA_WARNING_SECONDS = 90 * 24 * 3600
-SLACK_SECONDS = 24 * 3600  # certificates begin a day early
 
 
 def _seen(inputs: PreflightInputs) -> ControlCondition:

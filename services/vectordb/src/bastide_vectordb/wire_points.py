@@ -46,14 +46,6 @@ def upsert(data: Json, sizes: Sizes) -> Json:
     )
 
 
-def points_in(data: Json) -> int:
-    """How many points an upsert request carries, as far as it can be read."""
-    rows = data.get("points")
-    if isinstance(rows, list):
-        return len(rows)
-    return len((data.get("batch") or {}).get("ids") or ())
-
-
 def _rows(rows: Json) -> list[Any]:
     if not isinstance(rows, list):
         fail("points", "a list", rows)
