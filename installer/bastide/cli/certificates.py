@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from bastide.cli.certificates_change import csr, import_, renew
+from bastide.cli.certificates_change import csr, import_, renew, roll
 from bastide.cli.context import require_ssh_files, site_option
 from bastide.cli.output import progress, reports, stdout
 from bastide.errors import ConfigError
@@ -48,7 +48,7 @@ def _view(result: Listed) -> None:
         console.print(f"{each.name:<22} ", end="", markup=False)
         console.print(f"{each.state:<5}", end=" ", style=_STYLES[each.state])
         by = {"plan": "renewed by plan", "request": "signed elsewhere", "nobody": "a CA"}
-        left = f"{each.days_left} days left, until {each.due[:10]}, {by[each.renewed_by]}"
+        left = f"{_left(each)}, {by[each.renewed_by]}"
         console.print(left, markup=False)
         if each.why:
             console.print(f"    ! {each.why}", style="red", markup=False)
@@ -57,6 +57,16 @@ def _view(result: Listed) -> None:
             words = f"    {use.host}: {use.by}{', ' if live else ''}{live}"
             console.print(words, markup=False)
     _view_rest(result)
+
+
+def _left(shown: Shown) -> str:
+    if _is_endless(shown):
+        return "no end"
+    return f"{shown.days_left} days left, until {shown.due[:10]}"
+
+
+def _is_endless(shown: Shown) -> bool:
+    return shown.due.startswith("9999")
 
 
 def _view_rest(result: Listed) -> None:
@@ -78,7 +88,7 @@ def _view_details(result: Listed) -> None:
             "for": ", ".join(each.names) or "no name: a client's, or a CA's",
             "issuer": each.issuer,
             "valid": f"{each.not_before} to {each.not_after}",
-            "due": f"{each.due}, in {each.days_left} days",
+            "due": "never" if _is_endless(each) else f"{each.due}, in {each.days_left} days",
             "renewed by": each.renewed_by,
             "state": f"{each.state} {each.why}".strip(),
             "SHA-256": each.sha256,
@@ -152,3 +162,4 @@ def _asked(
 command.add_command(csr)
 command.add_command(import_)
 command.add_command(renew)
+command.add_command(roll)

@@ -1,9 +1,9 @@
-"""``bastide certificates csr|import|renew``: changes in the vault; a plan brings them to hosts."""
+"""``bastide certificates csr|import|renew|roll``: changes in the vault, which plans carry out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from bastide.host.files import write_atomic
 from bastide.host.lock import exclusive_lock
 from bastide.layout import Home, SiteFolder
 from bastide.schema.site import Site
-from bastide.site import pki, takeover
+from bastide.site import pki, renewal, rolling, takeover
 from bastide.site.codes import CERTIFICATE_FILE, CERTIFICATE_WHY
 from bastide.site.config import load_site
 from bastide.site.keyring import Keyring
@@ -188,6 +188,39 @@ def renew(names: tuple[str, ...], site_dir: Path, reason: str, clock: str | None
     said = ", ".join(names)
     when = at.isoformat() if at else ""
     return Changed(f"{said}: the next plan makes it anew", said, None, "", reason, when)
+
+
+@click.command("roll")
+@click.argument("authority", type=click.Choice(["machines"]))
+@site_option
+@click.option("--reason", required=True, help="Why; kept in the plans and in the ledger.")
+@reports(_view)
+@recorded("certificates roll", _about)
+def roll(authority: str, site_dir: Path, reason: str) -> Changed:  # noqa: ARG001 - one so far
+    """Replace the CA that says which machines belong to the site, in three plans.
+
+    That is the answer to a key of a machine that was stolen: it is of no use once the third is
+    applied. First machines trust the new CA beside the old one, then they show certificates of it,
+    then they forget the old one; in between, old and new understand each other. Each `bastide
+    plan` shows its step, and goes on only after an apply that ended well on every host.
+    """
+    site, folder = _opened(site_dir)
+    takeover.require_reason(reason)
+    now = datetime.now(UTC)
+
+    def how(secrets: Secrets) -> Secrets:
+        keyring = rolling.begun(secrets.keyring, site.name, reason.strip(), now)
+        return replace(secrets, keyring=keyring)
+
+    with exclusive_lock(folder.lock, "a roll of the machines CA"):
+        secrets = takeover.change(folder, Home.default(), how)
+    other = secrets.keyring.roll.other if secrets.keyring.roll else None
+    return Changed(
+        "a new machines CA waits: three times `bastide plan` and `bastide apply`",
+        renewal.MACHINES_CA,
+        sha256=pki.fingerprint_of(other.certificate_pem) if other else "",
+        reason=reason,
+    )
 
 
 def _read(path: Path | None) -> bytes:

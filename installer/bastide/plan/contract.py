@@ -15,7 +15,8 @@ from bastide.plan.floating import UNIT as KEEPALIVED_UNIT
 from bastide.plan.inputs import PlanInputs
 from bastide.plan.needs import HostNeeds
 from bastide.plan.places import EFFECTS
-from bastide.plan.services import endpoints, units_of
+from bastide.plan.services import ALERTMANAGER, endpoints, units_of
+from bastide.plan.tls import users_of
 from bastide.schema.artifact import ArtifactKind, Component
 from bastide.schema.facts import HostFacts
 from bastide.schema.plan import (
@@ -121,30 +122,47 @@ def secrets(needs: HostNeeds, inputs: PlanInputs) -> tuple[SecretChange, ...]:
     return tuple(found)
 
 
-def readers(changed: Iterable[SecretChange]) -> frozenset[str]:
-    """Return the units that must restart because a secret that they read changes."""
+def readers(changed: Iterable[SecretChange], site: Site, host: str) -> frozenset[str]:
+    """Return the units of ``host`` that must restart because a secret that they read changes."""
     paths = {secret.path for secret in changed}
     return frozenset(
         unit
         for name, (path, groups) in HOST_SECRET_FILES.items()
         if str(path) in paths and name not in HOST_LIVE_SECRETS
-        for group in groups
-        for unit in units_of(Group(group))
+        for unit in _readers_of(name, groups, site, host)
     )
 
 
+def _readers_of(
+    secret: str, groups: Iterable[str], site: Site, host: str
+) -> tuple[str, ...] | frozenset[str]:
+    """Return the units that read a secret; of monitoring's, only Prometheus asks services."""
+    mutual = users_of(site, host, secret)
+    if mutual is None:
+        return tuple(unit for group in groups for unit in units_of(Group(group)))
+    return frozenset(u for group in mutual for u in units_of(group)) - {ALERTMANAGER}
+
+
 def interruption(
-    host: str, units: Iterable[UnitChange], inputs: PlanInputs
+    host: str, units: Iterable[UnitChange], inputs: PlanInputs, *, same: bool = False
 ) -> dict[Component, int]:
     """Return for how many seconds each component that restarts is expected not to answer.
 
     None at all if the release does not say; 0 if another host serves the same, because the gateway
     sends requests there meanwhile, or the floating address moves to another gateway before.
+
+    Args:
+        host: The host's name.
+        units: What happens to its units.
+        inputs: What the plan is made from.
+        same: Whether the host keeps its generation: new certificates are a reload for the gateway.
     """
     if inputs.upgrade is None:
         return {}
     expected = inputs.upgrade.expected_interruption
     restarting = {unit.name for unit in units if unit.action == "restart"}
+    if same:
+        restarting -= set(units_of(Group.GATEWAY))
     found = {}
     for group in Group:
         if restarting & set(units_of(group)):

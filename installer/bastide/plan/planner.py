@@ -78,7 +78,8 @@ def plan_host(needs: HostNeeds, inputs: PlanInputs) -> HostPlan:
     damage = changes.damage(needs, facts) if same else ()
     keep = same and not damage
     secrets = contract.secrets(needs, inputs)
-    touched = contract.readers(secrets) | (frozenset(facts.outdated) & frozenset(needs.units))
+    touched = contract.readers(secrets, inputs.site, needs.host)
+    touched |= frozenset(facts.outdated) & frozenset(needs.units)
     if not keep:
         touched |= changes.affected(needs, facts)
     built = [number for number, found in facts.generations.items() if found == digest and not same]
@@ -120,7 +121,7 @@ def plan_host(needs: HostNeeds, inputs: PlanInputs) -> HostPlan:
         models=() if keep else contract.models(needs, facts),
         secrets=secrets,
         paths=path_changes(needs, inputs, moves),
-        interruption=contract.interruption(needs.host, moves.units, inputs),
+        interruption=contract.interruption(needs.host, moves.units, inputs, same=keep),
         collected=moves.collected,
     )
     return contract.with_data(plan, switching.data_steps(inputs, facts, moves.units, moves.number))

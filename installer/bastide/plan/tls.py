@@ -35,3 +35,21 @@ def client_hosts(site: Site, kind: str) -> tuple[str, ...]:
     if not serving_hosts(site):
         return ()
     return tuple(name for name, host in site.hosts.items() if kind in host.groups)
+
+
+def users_of(site: Site, host: str, secret: str) -> tuple[Group, ...] | None:
+    """Return the groups of ``host`` whose services read one of mutual TLS' files when they start.
+
+    Args:
+        site: The site.
+        host: The host's name.
+        secret: The file's name in ``HOST_SECRET_FILES``; None comes back if it is no such file.
+    """
+    serving = tuple(group for group in SERVICES if speaks_tls(site, group, host))
+    asking = {kind: host in client_hosts(site, kind) for kind in CLIENTS}
+    clients = tuple(Group(kind) for kind, asks in asking.items() if asks)
+    return {
+        "machines_ca_pem": serving + clients,
+        "service_pem": serving,
+        **{f"{kind}_client_pem": (Group(kind),) if asking[kind] else () for kind in CLIENTS},
+    }.get(secret)

@@ -112,8 +112,8 @@ def look_at_control(desk: Desk, facts: SiteFacts, listener: Listener) -> Control
         listener: What listens, or could not listen, on the depot's port.
     """
     folder, home, wanted = desk.folder, desk.home, desk.wanted
-    starts, ends, authority_fault = _authority(folder)
-    certificate, fault, hint = _open(folder, home)
+    starts, ends, damage = _authority(folder)
+    anchors, fault, hint = _open(folder, home)
     room = os.statvfs(folder.root)
     models = [a for a in wanted.manifest.of_kind(ArtifactKind.MODEL) if a.name in wanted.cards]
     return ControlCondition(
@@ -122,7 +122,7 @@ def look_at_control(desk: Desk, facts: SiteFacts, listener: Listener) -> Control
         depot_greeting=listener.greeting,
         authority_from=starts,
         authority_until=ends,
-        authority_fault=authority_fault or _is_other(folder, certificate),
+        authority_fault=damage or _is_other(folder, anchors),
         secrets_fault=fault,
         secrets_hint=hint,
         blobs=tuple(blob_faults(_lacking(wanted, facts), wanted.blobs, READ_SECONDS)),
@@ -217,19 +217,24 @@ def _authority(folder: SiteFolder) -> tuple[int | None, int | None, str]:
 
 
 def _open(folder: SiteFolder, home: Home) -> tuple[str, str, str]:
-    """Return the CA's certificate by the site's secrets, or why they don't open, and a hint."""
+    """Return the CAs that clients are to trust, or why the secrets don't open, and a hint."""
     try:
-        return open_secrets(folder, home).ca_certificate_pem.strip(), "", ""
+        return open_secrets(folder, home).anchors_pem.strip(), "", ""
     except BastideError as error:
         return "", str(error), error.hint
 
 
-def _is_other(folder: SiteFolder, certificate: str) -> str:
+def _is_other(folder: SiteFolder, anchors: str) -> str:
     """Return a sentence if the CA's file is not that of the secrets; empty if it is."""
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        if certificate and folder.authority.read_text().strip() != certificate:
-            return f"{folder.authority} is another CA than that of the secrets"
+        if anchors and folder.authority.read_text().strip() != anchors:
+            return f"{folder.authority} has other CAs than the secrets"
     return ""
+
+
+def authority_fault(folder: SiteFolder, home: Home) -> str:
+    """Return what is wrong with the file of CAs that clients trust; empty if nothing is."""
+    return _authority(folder)[2] or _is_other(folder, _open(folder, home)[0])
 
 
 def _can_write(folder: Path) -> bool:

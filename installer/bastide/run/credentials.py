@@ -16,7 +16,12 @@ from bastide.run.depot import Identity
 from bastide.schema.site import Site
 from bastide.site import delivery
 from bastide.site.receivers import require_secrets
-from bastide.site.secrets import host_secrets, keep_certificates, renew_in_memory
+from bastide.site.secrets import (
+    host_secrets,
+    keep_certificates,
+    keep_reached,
+    renew_in_memory,
+)
 from bastide.site.vault import label_of, password_file, read_password, seal
 
 
@@ -36,6 +41,8 @@ class Credentials:
         fingerprints: What the plan may tell of them.
         keep: Writes the certificates that were made into the vault; called once the plan is
             agreed to.
+        reached: Writes into the vault that every host has all this; called once an apply has ended
+            well.
     """
 
     depot: Identity
@@ -48,6 +55,7 @@ class Credentials:
     notes: tuple[str, ...]
     fingerprints: Fingerprints
     keep: Callable[[], None]
+    reached: Callable[[], None]
 
     def digests_of(self, host: str) -> dict[str, str]:
         """Return the SHA-256 of each secret that ``host`` may get, by name."""
@@ -92,6 +100,7 @@ def open_credentials(
         notes=tuple(f"certificate {each.name}: {each.why}" for each in renewed.dues),
         fingerprints=replace(told, certificates=renewed.changes),
         keep=lambda: keep_certificates(folder, home, found),
+        reached=lambda: keep_reached(folder, home, found),
     )
 
 

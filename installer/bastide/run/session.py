@@ -287,6 +287,8 @@ class Session:
         self._leave(journals.DONE)
         state, outcome = self.follower.state, ended.outcome
         failure = failure_of(state, ended, self.folder.log)
+        if ended.ending is Ending.KEPT and failure is None:
+            self._credentials.reached()
         result = ApplyResult(
             run=self.folder.id,
             release=self.order.wanted.release,

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from bastide.plan.inputs import Fingerprints
 from bastide.plan.tls import CLIENTS, client_hosts, serving_hosts
 from bastide.schema.site import Group, Site
-from bastide.site import pki, receivers, renewal
+from bastide.site import pki, receivers, renewal, rolling
 from bastide.site.keystore import keys_map
 from bastide.site.material import Secrets
 
@@ -49,7 +49,7 @@ def host_files(secrets: Secrets, site: Site) -> dict[str, dict[str, str]]:
             leaf = secrets.keyring.machines.get(name)
             if leaf is not None and secrets.keyring.machines_ca is not None:
                 files[file] = leaf.certificate_pem + leaf.key_pem
-                files["machines_ca_pem"] = secrets.keyring.machines_ca.certificate_pem
+                files["machines_ca_pem"] = rolling.trusted_pem(secrets.keyring)
         told = receivers.text_for_hosts(secrets.receivers, site)
         if told and Group.MONITORING in site.hosts[host].groups:
             files["alert_secrets"] = told

@@ -36,6 +36,22 @@ class Asked(Value):
     at: datetime | None = None
 
 
+RollStep = Literal["trust", "sign", "forget"]
+
+
+class Roll(Value):
+    """The machines CA is being replaced (ADR 31).
+
+    ``other`` is the CA that machines trust besides the one that signs: the new one in the step
+    ``trust``, afterwards the old one, without its key.
+    """
+
+    step: RollStep
+    why: str
+    other: Leaf
+    reached: bool = Field(default=False, description="Whether every host has this step.")
+
+
 GatewayIssuer = Literal["site", "authority", "organisation"]
 
 
@@ -49,6 +65,7 @@ class Keyring(Value):
     machines: dict[str, Leaf] = Field(
         default={}, description="By name: service-HOST, agent-HOST, gateway-client, …"
     )
+    roll: Roll | None = None
     gateway_issuer: GatewayIssuer = "site"
     authority: Authority | None = None
     anchors_pem: str = Field(default="", description="The organisation's roots; clients need them.")

@@ -99,6 +99,8 @@ def _all(secrets: Secrets, site: Site) -> Iterable[tuple[str, str, datetime | No
         yield renewal.AUTHORITY, keyring.authority.chain_pem, None
     yield renewal.GATEWAY, secrets.gateway_certificate_pem, None
     yield renewal.DEPOT, secrets.depot_certificate_pem, None
+    if keyring.machines_ca is not None and renewal.machine_names(site):
+        yield renewal.MACHINES_CA, keyring.machines_ca.certificate_pem, None
     for name in renewal.machine_names(site):
         leaf = keyring.machines.get(name)
         if leaf is not None:
@@ -106,7 +108,7 @@ def _all(secrets: Secrets, site: Site) -> Iterable[tuple[str, str, datetime | No
 
 
 def _who_renews(secrets: Secrets, name: str) -> str:
-    if name in {renewal.SITE_CA, renewal.AUTHORITY}:
+    if name in {renewal.SITE_CA, renewal.AUTHORITY, renewal.MACHINES_CA}:
         return "nobody"
     elsewhere = secrets.keyring.gateway_issuer == "organisation"
     return "request" if name == renewal.GATEWAY and elsewhere else "plan"
@@ -114,24 +116,29 @@ def _who_renews(secrets: Secrets, name: str) -> str:
 
 def _uses(site: Site, name: str) -> Iterable[tuple[str, str, str, str]]:
     """Yield where a certificate is used: host, service, the file's name and path."""
-    if name == renewal.GATEWAY:
-        for host in site.hosts_in(Group.GATEWAY):
-            yield host, "gateway", "gateway_pem", _path("gateway_pem")
-    elif name == renewal.DEPOT:
+    if name == renewal.DEPOT:
         yield "control", "depot, while a plan is applied", "", ""
+    for host, by, file in _hosts_using(site, name):
+        yield host, by, file, _path(file)
+
+
+def _hosts_using(site: Site, name: str) -> Iterable[tuple[str, str, str]]:
+    if name == renewal.GATEWAY:
+        yield from ((host, "gateway", "gateway_pem") for host in site.hosts_in(Group.GATEWAY))
     elif name == renewal.SITE_CA:
-        for host in site.hosts:
-            yield host, "host agent", "ca_pem", _path("ca_pem")
+        yield from ((host, "host agent", "ca_pem") for host in site.hosts)
+    elif name == renewal.MACHINES_CA:
+        having = (host for host in site.hosts if delivery.certificates_of(site, host))
+        yield from ((host, "who speaks TLS with other hosts", "machines_ca_pem") for host in having)
     elif name.startswith(renewal.SERVICE):
         host = name.removeprefix(renewal.SERVICE)
         serving = [str(group) for group in SERVICES if speaks_tls(site, group, host)]
-        yield host, ", ".join(serving), "service_pem", _path("service_pem")
+        yield host, ", ".join(serving), "service_pem"
     elif name.startswith(renewal.AGENT):
-        yield name.removeprefix(renewal.AGENT), "host agent", "agent_pem", _path("agent_pem")
+        yield name.removeprefix(renewal.AGENT), "host agent", "agent_pem"
     elif name.endswith(renewal.CLIENT):
         kind = name.removesuffix(renewal.CLIENT)
-        for host in client_hosts(site, kind):
-            yield host, kind, f"{kind}_client_pem", _path(f"{kind}_client_pem")
+        yield from ((host, kind, f"{kind}_client_pem") for host in client_hosts(site, kind))
 
 
 def _path(file: str) -> str:

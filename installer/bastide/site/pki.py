@@ -25,6 +25,7 @@ RENEW_DAYS = 30
 CLOCK_SLACK = timedelta(days=1)
 ALWAYS = (datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
 SERVER, CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
+FOREIGN = "it was not issued by the site's CA"
 MACHINES_DOMAIN = "machines.bastide"  # no name service knows it: it stands in certificates only
 
 SigningKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
@@ -172,7 +173,7 @@ def why_reissue(certificate_pem: str, names: tuple[str, ...], authority_pem: str
     try:
         certificate_of(certificate_pem).verify_directly_issued_by(certificate_of(authority_pem))
     except Exception:  # noqa: BLE001 - whatever is wrong with it, a new one cures it
-        return "it was not issued by the site's CA"
+        return FOREIGN
     present = names_of(certificate_pem)
     if present != set(names):
         return f"it is for {', '.join(sorted(present))}, not for {', '.join(sorted(names))}"

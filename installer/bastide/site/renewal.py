@@ -13,11 +13,12 @@ from typing import Literal
 from bastide.plan.tls import CLIENTS, client_hosts, serving_hosts
 from bastide.schema.plan import CertificateChange
 from bastide.schema.site import Site
-from bastide.site import pki
+from bastide.site import pki, rolling
 from bastide.site.keyring import Keyring, Leaf
 from bastide.site.material import Secrets
 
 GATEWAY, DEPOT, SITE_CA, AUTHORITY = "gateway", "depot", "site-ca", "authority"
+MACHINES_CA = "machines-ca"
 SERVICE, AGENT, CLIENT = "service-", "agent-", "-client"
 LIFE = timedelta(days=pki.LEAF_DAYS)
 SOON = timedelta(days=pki.RENEW_DAYS)
@@ -65,16 +66,20 @@ def due(secrets: Secrets, site: Site, now: datetime) -> tuple[Due, ...]:
     fault = clock_fault(secrets, now)
     found = [Due(SITE_CA, "warn", fault)] if fault else []
     found += [*_gateway(secrets, site, now, fault), *_depot(secrets, site, now, fault)]
-    found += _machines(secrets.keyring, site, now, fault)
+    found += _machines(rolling.advanced(secrets.keyring), site, now, fault)
     if not fault:
         found += _authorities(secrets, now)
     return tuple(found)
 
 
 def made_anew(secrets: Secrets, site: Site, dues: Iterable[Due], now: datetime) -> Secrets:
-    """Return the secrets with every certificate that is due made, except those to warn of."""
+    """Return the secrets with every certificate that is due made, except those to warn of.
+
+    A new machines CA was made when somebody asked for it: here its roll goes a step on, if it can.
+    """
+    secrets = replace(secrets, keyring=rolling.advanced(secrets.keyring))
     for each in dues:
-        if each.action != "warn":
+        if each.action != "warn" and each.name != MACHINES_CA:
             secrets = _made(secrets, site, each.name, each.at or now)
     return secrets
 
@@ -87,10 +92,15 @@ def changes(dues: Iterable[Due], now: datetime) -> tuple[CertificateChange, ...]
             action=each.action,
             why=each.why,
             ends=_iso(each.ends),
-            ends_after="" if each.action == "warn" else _iso((each.at or now) + LIFE),
+            ends_after=_ends_after(each, now),
         )
         for each in dues
     )
+
+
+def _ends_after(due: Due, now: datetime) -> str:
+    endless = due.action == "warn" or due.name == MACHINES_CA
+    return "" if endless else _iso((due.at or now) + LIFE)
 
 
 def clock_fault(secrets: Secrets, now: datetime) -> str:
@@ -146,6 +156,8 @@ def _depot(secrets: Secrets, site: Site, now: datetime, fault: str) -> Iterator[
 
 def _machines(keyring: Keyring, site: Site, now: datetime, fault: str) -> Iterator[Due]:
     authority = keyring.machines_ca
+    if keyring.roll is not None:
+        yield Due(MACHINES_CA, "renew", rolling.why(keyring))
     for name in machine_names(site):
         leaf, asked = keyring.machines.get(name), keyring.asked.get(name)
         at = asked.at if asked else None
@@ -156,6 +168,8 @@ def _machines(keyring: Keyring, site: Site, now: datetime, fault: str) -> Iterat
         why = why or pki.why_reissue(
             leaf.certificate_pem, _machine_names(site, name), authority.certificate_pem
         )
+        if why == pki.FOREIGN:
+            why = "it was not issued by the machines CA"
         if not why and not fault and leaf.made + LIFE - now < SOON:
             why = f"it is from {pki.day(leaf.made)}"
         if why:

@@ -13,7 +13,7 @@ from bastide.plan.inputs import Fingerprints
 from bastide.schema.client_key import ClientKey
 from bastide.schema.plan import CertificateChange
 from bastide.schema.site import Site
-from bastide.site import delivery, pki, renewal, vault
+from bastide.site import delivery, pki, renewal, rolling, vault
 from bastide.site.codes import CERTIFICATE_WRONG, SECRETS_DAMAGED, SECRETS_MISSING
 from bastide.site.keyring import Keyring
 from bastide.site.material import Secrets
@@ -77,7 +77,7 @@ def save_secrets(folder: SiteFolder, secrets: Secrets, password: str, label: str
     values["clients"] = [client.model_dump(mode="json") for client in secrets.clients]
     receivers = values.pop("receivers")
     if keyring != Keyring():  # an earlier version reads a vault without one
-        values["keyring"] = keyring.model_dump(mode="json")
+        values["keyring"] = keyring.model_dump(mode="json", exclude_defaults=True)
     if receivers != ReceiverSecrets():
         values["receivers"] = receivers.model_dump(mode="json")
     plain = json.dumps({"format": FORMAT, **values}, indent=1).encode() + b"\n"
@@ -138,6 +138,27 @@ def keep_certificates(folder: SiteFolder, home: Home, made: Secrets) -> None:
     changed = replace(held, **{name: getattr(made, name) for name in _CERTIFICATES})
     if changed != held:
         label = vault.label_of(_read_sealed(folder), where=str(folder.secrets))
+        save_secrets(folder, changed, vault.read_password(home, label), label)
+
+
+def keep_reached(folder: SiteFolder, home: Home, applied: Secrets) -> None:
+    """Write into the vault that every host has what ``applied`` says: a roll may go on.
+
+    Args:
+        folder: The site's folder; its lock is held.
+        home: Where the vault password is.
+        applied: The secrets of an apply that has ended well.
+
+    Raises:
+        ConfigError: The secrets cannot be opened.
+    """
+    if applied.keyring.roll is None:
+        return
+    held = open_secrets(folder, home)
+    keyring = rolling.reached(held.keyring, applied.keyring)
+    if keyring != held.keyring:
+        label = vault.label_of(_read_sealed(folder), where=str(folder.secrets))
+        changed = replace(held, keyring=keyring)
         save_secrets(folder, changed, vault.read_password(home, label), label)
 
 

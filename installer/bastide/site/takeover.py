@@ -159,14 +159,23 @@ def with_asked(
             hint="`bastide certificates csr` writes a request for it; `bastide certificates import "
             "--site-ca` lets the site's own CA sign again",
         )
+    require_reason(reason)
+    asked = {**secrets.keyring.asked, name: Asked(why=reason.strip(), at=at)}
+    return _with(secrets, asked=asked)
+
+
+def require_reason(reason: str) -> None:
+    """See that somebody said why certificates are to be made before they are due.
+
+    Raises:
+        ConfigError: Nobody did.
+    """
     if not reason.strip():
         raise ConfigError(
             "a renewal before its time is kept with its reason, and none was given",
             code=CERTIFICATE_WHY,
             hint="say why, in a few words that an auditor will understand",
         )
-    asked = {**secrets.keyring.asked, name: Asked(why=reason.strip(), at=at)}
-    return _with(secrets, asked=asked)
 
 
 def _with(secrets: Secrets, **changes: object) -> Secrets:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,17 @@ from click.testing import CliRunner
 
 from bastide.cli.main import main
 from bastide.layout import Home, SiteFolder
-from bastide.site import vault
+from bastide.run.control import authority_fault
+from bastide.site import pki, vault
+from bastide.site.config import load_site
 from bastide.site.create import create_site
-from bastide.site.secrets import open_secrets
+from bastide.site.keyring import Keyring, Leaf
+from bastide.site.secrets import (
+    keep_certificates,
+    keep_reached,
+    open_secrets,
+    renew_in_memory,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -24,8 +34,6 @@ class Desk:
     """A site's folder, and a CA beside it."""
 
     def __init__(self, root: Path) -> None:
-        from datetime import UTC, datetime  # noqa: PLC0415 - only here
-
         self.root = root
         self.folder, self.home = SiteFolder(root / "site"), Home(root / "home")
         create_site(self.folder, make.make_site(), self.home, datetime.now(UTC))
@@ -73,6 +81,7 @@ def test_a_request_is_signed_by_openssl_and_taken_in(desk: Desk) -> None:
     assert (gateway["issuer"], gateway["renewed_by"]) == ("CN=Corp Root", "request")
     assert gateway["days_left"] in {89, 90}
     assert desk.folder.authority.read_text().count("BEGIN CERTIFICATE") == 2
+    assert authority_fault(desk.folder, desk.home) == "", "preflight takes both roots"
     assert desk.types("renew", "gateway", "--reason", "x", expect=2)["error"]["code"] == "BAS-2124"
     desk.types("import", "--site-ca")
     assert desk.listed()["gateway"]["state"] == "due"
@@ -108,10 +117,36 @@ def test_a_renewal_is_asked_for_and_left_to_the_plan(desk: Desk) -> None:
         (("import",), "BAS-2126"),
         (("import", "/nowhere.pem"), "BAS-2126"),
         (("csr", "--out", "/nowhere/g.csr"), "BAS-2126"),
+        (("roll", "machines", "--reason", "x"), "BAS-2190"),
+        (("roll", "machines", "--reason", " "), "BAS-2125"),
     ],
 )
 def test_what_cannot_be_done_is_said(desk: Desk, arguments: tuple[str, ...], code: str) -> None:
     assert desk.types(*arguments, expect=2)["error"]["code"] == code
+
+
+def test_a_roll_of_the_machines_ca_is_kept_with_its_reason_and_goes_on_by_plan(
+    tmp_path: Path, desk: Desk
+) -> None:
+    site = load_site(desk.folder.root)
+    secrets = open_secrets(desk.folder, desk.home)
+    ca = pki.make_machines_authority(site.name)
+    now = datetime.now(UTC)
+    leaf = Leaf(certificate_pem=ca.certificate_pem, key_pem=ca.key_pem, made=now)
+    with_machines = replace(secrets, keyring=Keyring(machines_ca=leaf))
+    keep_certificates(desk.folder, desk.home, with_machines)
+    answer = desk.types("roll", "machines", "--reason", "host 3 was stolen")["result"]
+    assert answer["certificate"] == "machines-ca"
+    assert desk.types("roll", "machines", "--reason", "x", expect=2)["error"]["code"] == "BAS-2191"
+    assert "host 3 was stolen" in (tmp_path / "home/ledger.jsonl").read_text()
+    held = open_secrets(desk.folder, desk.home)
+    assert held.keyring.roll is not None
+    keep_reached(desk.folder, desk.home, held)
+    keep_reached(desk.folder, desk.home, held)
+    after = renew_in_memory(desk.folder, desk.home, site, now).after.keyring
+    assert after.machines_ca == held.keyring.roll.other
+    assert after.roll is not None
+    assert after.roll.step == "sign"
 
 
 def test_one_is_shown_with_everything_about_it(desk: Desk) -> None:

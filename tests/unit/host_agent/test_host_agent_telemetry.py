@@ -143,6 +143,15 @@ def test_a_gateway_that_is_silent_has_no_certificate_and_breaks_nothing(paths: P
     assert [name for name, _ in telemetry.certificates(paths)] == ["ca"]
 
 
+def test_the_cas_that_clients_trust_are_one_series_which_ends_with_the_first(paths: Paths) -> None:
+    ends = [NOW - timedelta(days=days) for days in (0, 100)]
+    made = [pki.make_authority(name, at) for name, at in zip(("plant", "corp"), ends, strict=True)]
+    (paths.etc / "ca.pem").write_text("".join(each.certificate_pem for each in made))
+    ((name, ends_at),) = telemetry.certificates(paths)
+    assert name == "ca"
+    assert ends_at == pki.valid_until(made[1].certificate_pem).timestamp()
+
+
 def test_the_file_is_written_whole(paths: Paths) -> None:
     folder = paths.state / "metrics"
     folder.mkdir()

@@ -143,6 +143,34 @@ def test_a_certificate_that_will_be_made_anew_has_no_fingerprint_yet() -> None:
     assert [(each.path, each.fingerprint) for each in host.secrets] == [
         ("/etc/bastide/secrets/gateway.pem", "")
     ]
+    assert [unit.name for unit in host.units] == ["bastide-gateway.service"]
+    assert host.interruption == {}, "it reloads, which closes no connection"
+
+
+def test_another_machines_ca_restarts_who_reads_it_when_it_starts() -> None:
+    site = make.make_site(
+        {
+            "svc": (Group.LLM, Group.EMBEDDINGS, Group.VECTORDB),
+            "gate": (Group.GATEWAY,),
+        }
+    )
+    site = site.replace(certificates=site.certificates.replace(mutual_tls=True))
+    inputs = installed(make.make_inputs(site))
+    rolled = {host: {"machines_ca_pem": "0123456789abcdef"} for host in site.hosts}
+    secrets = dataclasses.replace(inputs.secrets, by_host=rolled)
+    plan = make_plan(dataclasses.replace(inputs, secrets=secrets))
+    units = {each.host: {unit.name for unit in each.units} for each in plan.hosts}
+    serving = {f"bastide-{name}.service" for name in ("llm", "embeddings", "vectordb")}
+    assert units == {"svc": serving, "gate": {"bastide-gateway.service"}}
+
+
+def test_a_certificate_that_a_host_has_never_had_is_planned_before_it_is_made() -> None:
+    inputs = installed()
+    secrets = dataclasses.replace(inputs.secrets, by_host={"host1": {"service_pem": ""}})
+    host = only(dataclasses.replace(inputs, secrets=secrets))
+    assert [(each.path, each.action, each.fingerprint) for each in host.secrets] == [
+        ("/etc/bastide/secrets/service.pem", "create", "")
+    ]
 
 
 def test_a_certificate_that_is_yet_to_be_made_is_planned_as_well() -> None:

@@ -177,7 +177,9 @@ def test_the_list_says_who_uses_what_and_whether_it_is_live() -> None:
         gateway = next(each for each in found if each.name == "gateway")
         assert [(use.host, use.live) for use in gateway.used] == [("gate", live)]
         assert (gateway.days_left, gateway.state) == (397, "good")
-    assert {each.name for each in found} == {"site-ca", "gateway", "depot", *MACHINES}
+    assert {each.name for each in found} == {
+        "site-ca", "gateway", "depot", "machines-ca", *MACHINES,
+    }  # fmt: skip
     assert "PRIVATE" not in str(found)
 
 

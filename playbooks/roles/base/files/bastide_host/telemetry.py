@@ -147,15 +147,19 @@ def unit_properties(paths: Paths) -> dict[str, dict[str, str]]:
 
 
 def certificates(paths: Paths) -> Iterator[tuple[str, float]]:
-    """Yield name and end (Unix time) of the site CA and of each certificate that is shown here."""
+    """Yield name and end (Unix time) of what clients trust and of each certificate shown here.
+
+    Of several CAs the one that ends first counts: two lines of one series are no metrics.
+    """
     authority = paths.etc / "ca.pem"
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         context.load_verify_locations(authority)
     except (OSError, ssl.SSLError):
         return
-    for each in context.get_ca_certs():
-        yield "ca", ssl.cert_time_to_seconds(str(each["notAfter"]))
+    ends = [ssl.cert_time_to_seconds(str(each["notAfter"])) for each in context.get_ca_certs()]
+    if ends:
+        yield "ca", min(ends)
     context.verify_flags |= ssl.VerifyFlags(_NO_CHECK_TIME)
     services = (read_json(paths.current / "etc/host.json") or {}).get("services", {})
     for unit, url in sorted(services.items()):
