@@ -164,15 +164,6 @@ def test_another_machines_ca_restarts_who_reads_it_when_it_starts() -> None:
     assert units == {"svc": serving, "gate": {"bastide-gateway.service"}}
 
 
-def test_a_certificate_that_a_host_has_never_had_is_planned_before_it_is_made() -> None:
-    inputs = installed()
-    secrets = dataclasses.replace(inputs.secrets, by_host={"host1": {"service_pem": ""}})
-    host = only(dataclasses.replace(inputs, secrets=secrets))
-    assert [(each.path, each.action, each.fingerprint) for each in host.secrets] == [
-        ("/etc/bastide/secrets/service.pem", "create", "")
-    ]
-
-
 def test_a_certificate_that_is_yet_to_be_made_is_planned_as_well() -> None:
     inputs = installed()
     coming = Fingerprints("salt", inputs.secrets.by_name, {"host1": {"agent_pem": ""}})
