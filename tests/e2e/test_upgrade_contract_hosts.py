@@ -1,7 +1,7 @@
 """Three hosts, one of them with the language model only: each changes what its plan says.
 
-Upgrade, rollback, and applies that collect an old generation. The tests of this file share one site
-and run in order.
+Changes of settings of which one collects an old generation, a rollback, an upgrade. The tests of
+this file share one site and run in order.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import json
 from collections.abc import Iterator, Mapping
 
 import pytest
-from contract_operator import Operator
+from contract_operator import INVENTORY
+from site_operator import Operator, brings
 
 from bastide.plan.fidelity import Unfulfilled, Unplanned, unfulfilled, unplanned
 from bastide.run.ask import agent_program
@@ -23,17 +24,7 @@ LAB = "upgradehosts"
 OLD, NEW = "starter-2026.11.0", "starter-2026.12.0"
 OLD_MODEL, NEW_MODEL = "smollm2-135m-instruct-q4_1", "smollm2-135m-instruct-q4_1-t2"
 HOSTS = ("host1", "host2", "host3")
-BUILD = "bastide bundle build --release {0} --target debian12-x86_64 --out {0}"
 GROUPS = {"host2": ":embeddings,llm", "host3": ":llm"}
-SETUP = (
-    "bastide trust init --development",
-    BUILD.format(OLD),
-    BUILD.format(NEW),
-    f'bastide trust pin {OLD} --fingerprint "$(bastide trust fingerprint --plain)"',
-    f"bastide import {OLD}",
-    f"bastide import {NEW}",
-    "bastide lab up --hosts 3",
-)
 
 
 class Crew(Operator):
@@ -44,8 +35,13 @@ class Crew(Operator):
         return {name: self._looks_at(name) for name in HOSTS}
 
     def _looks_at(self, host: str) -> Inventory:
-        line = f"bastide lab exec --host {host} -- python3 - inventory"
-        return read_inventory(json.loads(self.types(line, stdin=agent_program())))
+        said = self.on_host(INVENTORY, host=host, stdin=agent_program())
+        return read_inventory(json.loads(said))
+
+    def address_of(self, host: str) -> str:
+        """Return a lab host's address."""
+        words = self.on_host("ip -4 -o address show host0", host=host).split()
+        return words[words.index("inet") + 1].split("/")[0]
 
     def newest_plan(self, where: str = "plan.json") -> Plan:
         """Return the plan file, or the newest of those that ``where`` matches."""
@@ -53,7 +49,7 @@ class Crew(Operator):
 
     def plans_everywhere(self) -> Plan:
         """Make a plan of the whole site."""
-        self.types("bastide lab exec -- bastide plan --site site")
+        self.asks("plan")
         return self.newest_plan()
 
 
@@ -81,20 +77,11 @@ def faithful(crew: Crew) -> Plan:
 @pytest.fixture(scope="module")
 def crew(lab_tools: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crew]:  # noqa: ARG001
     crew = Crew(tmp_path_factory.mktemp("upgradehosts"), LAB)
-    crew.types("bastide lab down --abandoned")
-    for line in SETUP:
-        crew.types(line)
-    given = " ".join(f"--host {name}={address(crew, name)}{groups}" for name, groups in
-                     GROUPS.items())  # fmt: skip
-    crew.types(f"bastide init site --lab --release {OLD} {given}")
-    yield crew
-    crew.types("bastide lab down")
-
-
-def address(crew: Crew, host: str) -> str:
-    """Return a lab host's address."""
-    words = crew.types(f"bastide lab exec --host {host} -- ip -4 -o address show host0").split()
-    return words[words.index("inet") + 1].split("/")[0]
+    with crew.with_lab(*brings(OLD, NEW), "bastide lab up --hosts 3"):
+        given = " ".join(f"--host {name}={crew.address_of(name)}{groups}"
+                         for name, groups in GROUPS.items())  # fmt: skip
+        crew.types(f"bastide init site --lab --release {OLD} {given}")
+        yield crew
 
 
 def test_a_first_install_on_three_hosts(crew: Crew) -> None:
@@ -102,30 +89,32 @@ def test_a_first_install_on_three_hosts(crew: Crew) -> None:
     assert [each.groups for each in plan.hosts if each.host == "host3"] == [("llm",)]
 
 
-def test_an_upgrade_changes_on_each_host_what_its_plan_says(crew: Crew) -> None:
-    crew.describes(f"release: {OLD}", f"release: {NEW}")
-    crew.describes(f"llm: {OLD_MODEL}", f"llm: {NEW_MODEL}")
-    plan = faithful(crew)
-    assert plan.canary == "host3"
-    assert {each.generation_after for each in plan.hosts} == {2}
-
-
-def test_a_rollback_changes_on_each_host_what_its_plan_says(crew: Crew) -> None:
-    before = crew.looks_everywhere()
-    crew.types("bastide lab exec -- bastide rollback --site site --yes")
-    plan = crew.newest_plan("runs/*/plan.json")
-    assert found(before, crew.looks_everywhere(), plan) == {}
-    assert {each.bytes_to_pull for each in plan.hosts} == {0}
-
-
 def test_old_generations_are_collected_as_the_plan_says(crew: Crew) -> None:
-    faithful(crew)  # forward again
     crew.describes("parallel: 8", "parallel: 7")
+    faithful(crew)
+    crew.describes("parallel: 7", "parallel: 6")
     crew.describes("keep_generations: 3", "keep_generations: 2")
     plan = faithful(crew)
     assert {each.host: each.collected for each in plan.hosts}["host3"] == (1,)
 
 
+def test_a_rollback_changes_on_each_host_what_its_plan_says(crew: Crew) -> None:
+    before = crew.looks_everywhere()
+    crew.asks("rollback --yes")
+    plan = crew.newest_plan("runs/*/plan.json")
+    assert found(before, crew.looks_everywhere(), plan) == {}
+    assert {each.bytes_to_pull for each in plan.hosts} == {0}
+
+
 def test_nothing_to_do_changes_nothing_anywhere(crew: Crew) -> None:
+    crew.describes("parallel: 6", "parallel: 7")
     plan = faithful(crew)
     assert plan.changes == 0
+
+
+def test_an_upgrade_changes_on_each_host_what_its_plan_says(crew: Crew) -> None:
+    crew.describes(f"release: {OLD}", f"release: {NEW}")
+    crew.describes(f"llm: {OLD_MODEL}", f"llm: {NEW_MODEL}")
+    plan = faithful(crew)
+    assert plan.canary == "host3"
+    assert all(each.generation_after > (each.generation_before or 0) for each in plan.hosts)

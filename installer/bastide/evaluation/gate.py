@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import get_args
 
@@ -15,6 +16,7 @@ from bastide.schema.scores import (
     SearchScore,
     ShareScore,
 )
+from bastide.schema.site import Group
 
 OTHER_QUESTIONS = "BAS-7033"
 ROUNDING = 1e-9  # shares are sums of fractions
@@ -44,8 +46,17 @@ def shown(measure: Measure, value: float | None) -> str:
     return f"{value:.2f}" if measure == "mean_reciprocal_rank" else f"{value:.0%}"
 
 
+def measures_of(groups: Collection[Group]) -> frozenset[Measure]:
+    """Return what is judged on a host of these groups: what it serves."""
+    found = set(OF_EMBEDDINGS) if Group.EMBEDDINGS in groups else set()
+    return frozenset(found | ({*MEASURES} - OF_EMBEDDINGS if Group.LLM in groups else set()))
+
+
 def decide(
-    gate: EvaluationGate, new: GenerationScores, old: GenerationScores | None
+    gate: EvaluationGate,
+    new: GenerationScores,
+    old: GenerationScores | None,
+    judged: Collection[Measure] = MEASURES,
 ) -> GateVerdict:
     """Return whether ``new`` reaches every floor and is not much worse than ``old``.
 
@@ -56,6 +67,7 @@ def decide(
         gate: Floors and tolerances.
         new: How the generation did that is to be judged.
         old: How the one before did on the same host; None: only floors count.
+        judged: Measures that count; of the others only the values are told.
 
     Raises:
         VerifyError: The two were asked different questions, or on different hosts.
@@ -67,7 +79,9 @@ def decide(
             code=OTHER_QUESTIONS,
             hint="evaluate both generations with one suite on one host",
         )
-    findings = tuple(_finding(_Case(gate, measure, new, old)) for measure in MEASURES)
+    findings = tuple(
+        _finding(_Case(gate, measure, new, old, counts=measure in judged)) for measure in MEASURES
+    )
     return GateVerdict(passed=all(each.ok for each in findings), findings=findings)
 
 
@@ -85,10 +99,11 @@ class _Case:
     measure: Measure
     new: GenerationScores
     old: GenerationScores | None
+    counts: bool = True
 
     @property
     def floor(self) -> float | None:
-        value: float | None = getattr(self.gate.floors, self.measure)
+        value: float | None = getattr(self.gate.floors, self.measure) if self.counts else None
         return value
 
     @property
@@ -105,7 +120,8 @@ class _Case:
     @property
     def allowed(self) -> float | None:
         """The worst value that the old generation's still lets pass."""
-        before = getattr(self.old, self.measure) if self.old is not None else None
+        known = self.old is not None and self.counts
+        before = getattr(self.old, self.measure) if known else None
         if isinstance(before, ShareScore):
             before = before.low
         if before is None:
@@ -138,8 +154,14 @@ def _finding(case: _Case) -> Finding:
         tolerance=case.tolerance if old is not None else None,
         limit=strictest(limits) if limits else None,
         ok=not faults,
-        words="; ".join(faults) or ("not measured" if new is None else _praise(case)),
+        words="; ".join(faults) or _unmeasured(case) or _praise(case),
     )
+
+
+def _unmeasured(case: _Case) -> str:
+    if case.new.measured(case.measure) is not None:
+        return ""
+    return "not measured" if case.counts else "not served on this host"
 
 
 def _not_measured(case: _Case) -> list[str]:

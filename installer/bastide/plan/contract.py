@@ -16,7 +16,7 @@ from bastide.plan.inputs import PlanInputs
 from bastide.plan.needs import HostNeeds
 from bastide.plan.places import EFFECTS
 from bastide.plan.services import ALERTMANAGER, endpoints, units_of
-from bastide.plan.tls import users_of
+from bastide.plan.tls import SERVICES, users_of
 from bastide.schema.artifact import ArtifactKind, Component
 from bastide.schema.facts import HostFacts
 from bastide.schema.plan import (
@@ -144,17 +144,25 @@ def _readers_of(
 
 
 def interruption(
-    host: str, units: Iterable[UnitChange], inputs: PlanInputs, *, same: bool = False
+    host: str,
+    units: Iterable[UnitChange],
+    inputs: PlanInputs,
+    secrets: Iterable[SecretChange] = (),
+    *,
+    same: bool = False,
 ) -> dict[Component, int]:
     """Return for how many seconds each component that restarts is expected not to answer.
 
     None at all if the release does not say; 0 if another host serves the same, because the gateway
-    sends requests there meanwhile, or the floating address moves to another gateway before.
+    sends requests there meanwhile, or the floating address moves to another gateway before. Where
+    services begin to speak TLS with other machines, no other host can stand in before the gateway
+    speaks it, too.
 
     Args:
         host: The host's name.
         units: What happens to its units.
         inputs: What the plan is made from.
+        secrets: Its secrets that change.
         same: Whether the host keeps its generation: new certificates are a reload for the gateway.
     """
     if inputs.upgrade is None:
@@ -163,6 +171,8 @@ def interruption(
     restarting = {unit.name for unit in units if unit.action == "restart"}
     if same:
         restarting -= set(units_of(Group.GATEWAY))
+    own = str(HOST_SECRET_FILES["service_pem"][0])
+    begins = any(each.path == own and each.action == "create" for each in secrets)
     found = {}
     for group in Group:
         if restarting & set(units_of(group)):
@@ -170,7 +180,7 @@ def interruption(
             replicated = group in REPLICATED or (
                 group is Group.GATEWAY and inputs.site.network.gateway_address is not None
             )
-            goes_on = replicated and bool(others)
+            goes_on = replicated and bool(others) and not (begins and group in SERVICES)
             found[Component(str(group))] = 0 if goes_on else expected.get(Component(str(group)), 0)
     return found
 

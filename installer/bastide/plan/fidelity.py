@@ -6,6 +6,7 @@ anyway is in ``volatile``, and nowhere else.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,7 @@ from bastide.schema.plan import HostPlan
 
 DIGEST_LENGTH = 64
 _WITH_GENERATIONS = tuple(f"{HOST_STATE}/{name}/" for name in GONE_WITH_GENERATIONS)
+_STAMP = rf"{re.escape(str(HOST_STATE))}/snapshots/[^/]+/snapshot\.json"
 _NO_UNIT = UnitState("", "", "")
 
 
@@ -219,6 +221,8 @@ def unfulfilled(before: Inventory, after: Inventory, plan: HostPlan) -> tuple[Un
         *_unit_promises(before, after, plan),
         *_accounts(after, plan),
         *_port_promises(after, plan),
+        *_filtered(before, after, plan),
+        *_copied(before, after, plan),
         *_written(before, after, plan),
     )
 
@@ -237,6 +241,9 @@ def _generation(after: Inventory, plan: HostPlan) -> Iterator[Unfulfilled]:
         elif change.action != "remove" and (entry is None or not _is(entry, change.sha256)):
             why = "it has another content" if entry else "it is missing"
             yield Unfulfilled("files", change.path, why)
+    for number in plan.collected:
+        if any(f"{path}/".startswith(f"{generation(number)}/") for path in after.files):
+            yield Unfulfilled("collected", str(number), "it is still there")
     for model in plan.models:
         entry = after.files.get(f"{folder}/models/{model.name}.gguf")
         if model.after and not (entry and entry.content.endswith(f"/{model.after}.gguf")):
@@ -286,6 +293,18 @@ def _port_promises(after: Inventory, plan: HostPlan) -> Iterator[Unfulfilled]:
         there = name in after.sockets
         if there != (port.action == "open"):
             yield Unfulfilled("ports", name, "it is open" if there else "nothing listens there")
+
+
+def _filtered(before: Inventory, after: Inventory, plan: HostPlan) -> Iterator[Unfulfilled]:
+    if plan.firewall and before.firewall == after.firewall:
+        yield Unfulfilled("firewall", "nftables' rules", "nothing changed")
+
+
+def _copied(before: Inventory, after: Inventory, plan: HostPlan) -> Iterator[Unfulfilled]:
+    """Yield snapshots that were promised and whose stamp no folder has now."""
+    stamps = {path for path in after.files if re.fullmatch(_STAMP, path)} - {*before.files}
+    if any(step.kind == "snapshot" for step in plan.data) and not stamps:
+        yield Unfulfilled("data", "snapshot", "no new one is there")
 
 
 def _written(before: Inventory, after: Inventory, plan: HostPlan) -> Iterator[Unfulfilled]:

@@ -121,7 +121,7 @@ def plan_host(needs: HostNeeds, inputs: PlanInputs) -> HostPlan:
         models=() if keep else contract.models(needs, facts),
         secrets=secrets,
         paths=path_changes(needs, inputs, moves),
-        interruption=contract.interruption(needs.host, moves.units, inputs, same=keep),
+        interruption=contract.interruption(needs.host, moves.units, inputs, secrets, same=keep),
         collected=moves.collected,
     )
     return contract.with_data(plan, switching.data_steps(inputs, facts, moves.units, moves.number))

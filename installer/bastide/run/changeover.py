@@ -26,6 +26,7 @@ SWITCH_PHASE = "(4/6) SWITCH"  # before its first step there is nothing to undo
 MARKED_STEP = "Generation is marked good"  # from its first one on there is no way back
 
 
+_MODELS = frozenset({Group.LLM, Group.EMBEDDINGS})
 # What stands for a playbook's outcome when a gate was stopped; 254 is ansible-runner's own code.
 STOPPED = Outcome(finished=None, returncode=254, cancelled=True, last_words="")
 
@@ -115,7 +116,7 @@ class ChangeOver:
         staged = self._play(STAGE)
         if not staged.succeeded:
             return Ended(staged, self._ending_of_failed_stage(move))
-        if Gate.EVALUATION in plan.gates and (host := self._evaluated()):
+        for host in self._evaluated() if Gate.EVALUATION in plan.gates else ():
             self._stage.say(f"{host}  asking the present generation the golden questions")
             self._keeper.before(host, self._stage.cancelled)
             if self._stage.cancelled.is_set():
@@ -152,7 +153,8 @@ class ChangeOver:
         if canary is not None:
             apart = self._has_stand_in(canary)
             failed = self._switch((canary,), stay_out=apart)
-            failed = failed or self._ask_gate(Gate.EVALUATION, canary)
+            if not failed and canary in self._evaluated():
+                failed = self._ask_gate(Gate.EVALUATION, canary)
             if failed:
                 return failed
             if apart:
@@ -168,8 +170,8 @@ class ChangeOver:
 
     def _prove_site(self) -> Ended | None:
         plan = self._stage.plan
-        asked = {result.gate for result in self._gates}
-        if Gate.EVALUATION not in asked and (host := self._evaluated()):
+        asked = {result.host for result in self._gates if result.gate is Gate.EVALUATION}
+        for host in (each for each in self._evaluated() if each not in asked):
             failed = self._ask_gate(Gate.EVALUATION, host)
             if failed:
                 return failed
@@ -247,11 +249,19 @@ class ChangeOver:
         others = set().union(*(groups for name, groups in hosts.items() if name != canary))
         return Group.GATEWAY not in hosts[canary] and hosts[canary] <= others
 
-    def _evaluated(self) -> str | None:
-        """Return the host that is asked the golden questions: the canary, or an LLM server."""
-        plan = self._stage.plan
-        if plan.canary is not None:
-            return plan.canary
-        able = [host.host for host in plan.hosts if Group.LLM in host.groups]
-        both = [host.host for host in plan.hosts if {Group.LLM, Group.EMBEDDINGS} <= {*host.groups}]
-        return next(iter(both or able), None)
+    def _evaluated(self) -> tuple[str, ...]:
+        """Return the hosts that are asked the golden questions: as few as serve all models.
+
+        The canary comes first, if it serves any; then who serves most of what is left.
+        """
+        canary = self._stage.plan.canary
+        serving = {host.host: _MODELS & set(host.groups) for host in self._stage.plan.hosts}
+        chosen: list[str] = [canary] if canary is not None and serving.get(canary) else []
+        left = _MODELS.difference(*(serving[name] for name in chosen))
+        while serving and left:
+            best = max(serving, key=lambda name: len(serving[name] & left))
+            if not serving[best] & left:
+                break
+            chosen.append(best)
+            left -= serving[best]
+        return tuple(chosen)

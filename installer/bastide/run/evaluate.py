@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from bastide.errors import VerifyError
-from bastide.evaluation.gate import decide
+from bastide.evaluation.gate import decide, measures_of
 from bastide.evaluation.golden import job_of, merged, scores_of
 from bastide.evaluation.suites import LoadedSuite
 from bastide.host.files import write_atomic
@@ -73,17 +73,19 @@ def gate_host(
     """Return whether what ``host`` runs now passes the gate; before a no, it is asked once more.
 
     A no undoes an upgrade, so it must not come from a neighbour's load or from an answer on the
-    edge: rounds of both looks count together, and the better speed.
+    edge: rounds of both looks count together, and the better speed. What the host does not serve is
+    not asked of it.
 
     Raises:
         VerifyError: The host gave no answers, or ``old`` is of other questions.
     """
+    judged = measures_of(line.site.hosts[host].groups)
     scores = evaluate_host(line, host, loaded, cancelled)
-    verdict = decide(gate, scores, old)
+    verdict = decide(gate, scores, old, judged)
     if verdict.passed:
         return Gated(scores, verdict, 1)
     scores = merged(scores, evaluate_host(line, host, loaded, cancelled))
-    return Gated(scores, decide(gate, scores, old), 2)
+    return Gated(scores, decide(gate, scores, old, judged), 2)
 
 
 def _raw(host: str, reply: Reply) -> dict[str, Any]:

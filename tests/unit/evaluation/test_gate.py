@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bastide.errors import VerifyError
-from bastide.evaluation.gate import OF_EMBEDDINGS, changes, decide, in_one_sentence
+from bastide.evaluation.gate import (
+    OF_EMBEDDINGS,
+    changes,
+    decide,
+    in_one_sentence,
+    measures_of,
+)
 from bastide.schema.release import EvaluationFloors, EvaluationGate, EvaluationTolerance
 from bastide.schema.scores import (
     GateVerdict,
@@ -20,6 +26,7 @@ from bastide.schema.scores import (
     SearchScore,
     ShareScore,
 )
+from bastide.schema.site import Group
 
 MEASURES: tuple[Measure, ...] = get_args(Measure)
 SHARES = ("answers", "refusals")
@@ -126,6 +133,22 @@ def test_what_nobody_measured_fails_only_a_floor() -> None:
     assert verdict.passed
     assert "not measured" in {each.words for each in verdict.findings}
     assert not decide(gate({"hit_rate": 0.1}), without, None).passed
+
+
+def test_a_host_is_judged_by_what_it_serves() -> None:
+    floors = gate({"hit_rate": 0.9, "answers": 0.5, "tokens_per_second": 1.0})
+    without = scores(hit_rate=None, mean_reciprocal_rank=None, embedding_model="")
+    assert not decide(floors, without, None).passed
+    verdict = decide(floors, without, None, measures_of([Group.LLM, Group.GATEWAY]))
+    assert verdict.passed
+    told = {each.measure: each.words for each in verdict.findings}
+    assert told["hit_rate"] == "not served on this host"
+    assert told["answers"] == "reaches the floor"
+    both = measures_of([Group.LLM, Group.EMBEDDINGS])
+    assert both == {*MEASURES}
+    assert not decide(floors, without, None, both).passed
+    assert measures_of([Group.EMBEDDINGS]) == OF_EMBEDDINGS
+    assert measures_of([Group.VECTORDB]) == frozenset()
 
 
 def test_what_could_be_measured_before_must_still_be() -> None:

@@ -101,6 +101,16 @@ def test_a_replica_answers_meanwhile() -> None:
     assert first.interruption[Component.GATEWAY] == 5
 
 
+def test_no_replica_stands_in_while_services_begin_to_speak_tls() -> None:
+    inputs = installed(make.make_inputs(make.make_site(PAIR)))
+    for name in PAIR:
+        inputs = make.with_facts(inputs, name, contents={}, generation_digest=make.sha("older"))
+    own = {name: {"service_pem": ""} for name in PAIR}
+    begins = Fingerprints("salt", inputs.secrets.by_name, own)
+    hosts = make_plan(dataclasses.replace(inputs, secrets=begins)).hosts
+    assert {host.interruption[Component.LLM] for host in hosts} == {30}
+
+
 def test_data_steps_take_room() -> None:
     host = only(make.make_inputs())
     step = DataStep(kind="snapshot", what="a copy", bytes=500)

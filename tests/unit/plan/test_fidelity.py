@@ -226,6 +226,25 @@ def test_a_broken_promise_is_found(
     assert which in {(each.kind, each.what) for each in found}
 
 
+@pytest.mark.parametrize(
+    ("promise", "which"),
+    [
+        ({"collected": [1]}, ("collected", "1")),
+        ({"data": [{"kind": "snapshot", "what": "a copy"}]}, ("data", "snapshot")),
+        ({"firewall": [{"rule": "in: 443", "action": "add"}]}, ("firewall", "nftables' rules")),
+    ],
+)
+def test_what_was_promised_beside_files_is_looked_for(
+    promise: dict[str, Any], which: tuple[str, str]
+) -> None:
+    plan = make_host_plan(**promise)
+    assert [(each.kind, each.what) for each in unfulfilled(before(), after(), plan)] == [which]
+    files = {**after().files, "/var/lib/bastide/snapshots/s1/snapshot.json": file("stamp")}
+    kept = {path: entry for path, entry in files.items() if "/generations/1" not in path}
+    host = after().replace(files=kept, firewall="other rules")
+    assert unfulfilled(before(), host, plan) == ()
+
+
 def test_a_port_that_nobody_listens_on_is_found() -> None:
     host = after().replace(sockets=before().sockets)
     assert unfulfilled(before(), host, make_host_plan()) == (

@@ -108,6 +108,29 @@ def test_the_canary_passes_its_gate_before_the_others_switch() -> None:
     assert [gate.gate for gate in ended.gates] == [Gate.EVALUATION, Gate.VERIFICATION]
 
 
+@pytest.mark.parametrize(
+    ("hosts", "before", "asked"),
+    [
+        ({"host1": SERVING, "host2": (Group.LLM,)}, ["host2", "host1"],
+         ["evaluate host2", "evaluate host1"]),
+        ({"host1": (Group.LLM, Group.EMBEDDINGS, Group.GATEWAY), "host2": (Group.VECTORDB,)},
+         ["host1"], ["evaluate host1"]),
+        ({"host1": (Group.LLM, Group.VECTORDB, Group.GATEWAY), "host2": (Group.EMBEDDINGS,)},
+         ["host2", "host1"], ["evaluate host2", "evaluate host1"]),
+    ],
+    ids=["llm-only", "no-model", "embeddings-only"],
+)  # fmt: skip
+def test_what_the_canary_does_not_serve_is_asked_of_another_host(
+    hosts: dict[str, tuple[Group, ...]], before: list[str], asked: list[str]
+) -> None:
+    made = make_plan(make.make_inputs(make.make_site(hosts))).hosts
+    plan = plan_of(ALL).replace(hosts=tuple(sorted(made, key=lambda h: h.host, reverse=True)))
+    boards, keeper = Boards(plan), Keeper()
+    ended = ChangeOver(boards, keeper, "p").go(Move.FRESH)
+    assert keeper.seen == [*(f"before {host}" for host in before), *asked, "verify p"]
+    assert ended.ending is Ending.KEPT
+
+
 @pytest.mark.parametrize("gate", [Gate.EVALUATION, Gate.VERIFICATION])
 def test_a_gate_that_is_not_passed_takes_every_host_back(gate: Gate) -> None:
     boards = Boards(plan_of(ALL))

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bastide_host import firewall, watch
+from bastide_host.ahead import gateway_ahead
 from bastide_host.audit import audit
 from bastide_host.backup import backup_begin, backup_end, backup_send
 from bastide_host.caller import end_with_caller
@@ -156,6 +157,7 @@ _CHANGING: dict[str, Command] = {
     "note": lambda paths, _options: note(paths, _given()),
     "uninstall": lambda paths, _options: uninstall(paths, _given()),
     "restart": lambda paths, options: restart(paths, options.units),
+    "gateway-ahead": lambda paths, _options: gateway_ahead(paths),
     "firewall-load": lambda paths, _options: firewall.load(paths),
     "firewall-keep": lambda paths, _options: firewall.keep(
         paths, f"{fingerprint(paths, firewall.UNIT)}\n".encode()

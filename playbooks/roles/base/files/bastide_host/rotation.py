@@ -9,6 +9,8 @@ nothing, so the gateway tries again every second until a server is back.
 from __future__ import annotations
 
 import contextlib
+import socket
+import ssl
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -16,6 +18,7 @@ from bastide_host.gateway import HOLD, NotRunningError, Server, move, order, ser
 from bastide_host.host import AgentError, JsonObject, Paths
 
 TLS = " tls"
+_PROBE_SECONDS = 3.0
 _NOT_RUNNING: JsonObject = {"changed": False, "gateway": "not running", "backends": {}}
 
 
@@ -137,19 +140,38 @@ def through_a_reload(paths: Paths, seconds: float) -> Iterator[None]:
 
     A new process begins with every server in rotation. The old one keeps the requests that it
     holds, and no later command reaches it: a server without a stand-in is given requests again
-    before the reload, whoever took it out.
+    before the reload, whoever took it out. Not so one that has begun to speak TLS, or ceased to:
+    the old process would spoil each request with it, so what waits for it gets a 503 in the end.
     """
     found = servers(paths)
     out = [each for each in found if each.out and each.name != HOLD]
     held = [each for each in out if _way(found, each.backend, each.name) != "drain"]
-    for each in held:
+    able = [each for each in held if understands(each)]
+    for each in able:
         order(paths, f"set server {each.backend}/{each.name} state ready")
-    wait_until(lambda: not _down(paths, held), seconds)
+    wait_until(lambda: not _down(paths, able), seconds)
     yield
     now = {(each.backend, each.name) for each in servers(paths)}
     for each in out:
         if each not in held and (each.backend, each.name) in now:
             order(paths, f"set server {each.backend}/{each.name} state drain")
+
+
+def understands(server: Server) -> bool:
+    """Return whether a server answers in the way in which the running gateway speaks to it."""
+    if not server.port:
+        return True
+    try:
+        with socket.create_connection((server.address, server.port), _PROBE_SECONDS) as line:
+            if not server.tls:
+                line.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+                return line.recv(5) == b"HTTP/"
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            with context.wrap_socket(line):
+                return True
+    except OSError:
+        return False
 
 
 def _one(found: Sequence[Server], backend: str, server: str) -> Server:
