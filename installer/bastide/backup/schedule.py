@@ -42,10 +42,11 @@ class Timer:
 
 def units_of(timer: Timer) -> dict[str, str]:
     """Return the text of service and timer by file name; pure."""
-    command = " ".join(_quoted(word) for word in timer.argv)
+    command = " ".join(_quoted(word.replace("$", "$$")) for word in timer.argv)
     variables = [f"BASTIDE_HOME={timer.home}", "NO_COLOR=1"]
     variables += [f"{PASSWORD_FILE_VARIABLE}={timer.password}"] if timer.password else []
     environment = " ".join(_quoted(each) for each in variables)
+    private = "no" if any(_is_temporary(each) for each in (str(timer.home), *timer.argv)) else "yes"
     service = f"""\
 # Written by `bastide backup schedule`.
 [Unit]
@@ -61,7 +62,7 @@ ExecStart={command}
 Nice=10
 IOSchedulingClass=idle
 NoNewPrivileges=yes
-PrivateTmp=yes
+PrivateTmp={private}
 ProtectKernelModules=yes
 ProtectKernelTunables=yes
 ProtectControlGroups=yes
@@ -84,9 +85,17 @@ WantedBy=timers.target
     return {f"{timer.name}.service": service, f"{timer.name}.timer": when}
 
 
+def _is_temporary(path: str) -> bool:
+    """Return whether a private /tmp would hide it from the service."""
+    return any(Path(path).is_relative_to(place) for place in ("/tmp", "/var/tmp"))  # noqa: S108
+
+
 def _quoted(word: str) -> str:
-    """Return a word as a unit file takes it: specifiers and variables are not expanded."""
-    safe = word.replace("\\", "\\\\").replace("%", "%%").replace("$", "$$").replace('"', '\\"')
+    """Return a word as a unit file takes it: specifiers are not expanded.
+
+    Variables are looked for only in commands, where the caller doubles their ``$``.
+    """
+    safe = word.replace("\\", "\\\\").replace("%", "%%").replace('"', '\\"')
     return f'"{safe}"' if shlex.quote(word) != word else safe
 
 

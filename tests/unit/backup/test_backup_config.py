@@ -177,3 +177,23 @@ def test_the_timers_units_quote_what_they_are_given(tmp_path: Path) -> None:
     assert [path.name for path in written] == list(units)
     assert {path.name for path in remove("plant", tmp_path)} == set(units)
     assert remove("plant", tmp_path) == ()
+
+
+def test_a_dollar_is_doubled_only_where_systemd_looks_for_variables() -> None:
+    timer = dataclasses.replace(TIMER, home=Path("/srv/a$b"), argv=("/opt/bastide", "a$b"))
+    service = units_of(timer)["bastide-backup-plant.service"]
+    assert 'Environment="BASTIDE_HOME=/srv/a$b" NO_COLOR=1\n' in service
+    assert 'ExecStart=/opt/bastide "a$$b"\n' in service
+
+
+@pytest.mark.parametrize(
+    ("home", "out", "private"),
+    [
+        ("/srv/home", "/srv/backups", "yes"),
+        ("/var/tmp/home", "/srv/backups", "no"),
+        ("/srv/home", "/tmp/backups", "no"),
+    ],
+)
+def test_a_backup_sees_its_folders_even_below_tmp(home: str, out: str, private: str) -> None:
+    timer = dataclasses.replace(TIMER, home=Path(home), argv=("/opt/bastide", "--out", out))
+    assert f"PrivateTmp={private}\n" in units_of(timer)["bastide-backup-plant.service"]
