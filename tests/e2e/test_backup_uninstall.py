@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from site_operator import Operator, brings
+from site_operator import ROOT, Operator, brings
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
@@ -47,6 +49,19 @@ print(gzip.decompress(base64.b64decode(packed)).decode() if packed else json.dum
 class Keeper(Operator):
     """Somebody who saves a site and brings it back."""
 
+    def hardening(self, label: str) -> int | None:
+        """Return Lynis' index of host1; None, said so, if this machine has no Lynis to lend."""
+        if shutil.which("lynis") is None:
+            sys.stdout.write(f"no hardening index {label}: apt-get install lynis\n")
+            return None
+        line = (
+            f"python {ROOT}/benchmarks/lynis.py --lab {LAB} --host host1 --label {label} "
+            "--into lynis.jsonl"
+        )
+        found: dict[str, Any] = json.loads(self.types(line).stdout)
+        sys.stdout.write(f"hardening index {label}: {found['index']}\n")
+        return int(found["index"])
+
     def inventory(self, host: str) -> dict[str, Any]:
         done = self.types(f"bastide lab exec -- python inventory.py {host}")
         found: dict[str, Any] = json.loads(done.stdout)
@@ -73,8 +88,10 @@ def leave_out_host2(config: Path) -> None:
 
 
 def test_what_was_saved_comes_back_and_nothing_else_stays(site: Keeper) -> None:
+    index = site.hardening("before")
     before = site.inventory("host1")
     site.asks("apply --yes")
+    applied = site.hardening("applied")
     key = site.asks("keys show")["result"]
     url = key["base_urls"][0].removesuffix("/v1") + "/vectordb"
     fill = f"python fill.py {url} site/ca.pem {key['key']} 500"
@@ -89,6 +106,9 @@ def test_what_was_saved_comes_back_and_nothing_else_stays(site: Keeper) -> None:
     name = site.asks("uninstall --dry-run")["result"]["site"]
     site.asks(f"uninstall --yes --delete-data --confirm {name}")
     after = site.inventory("host1")
+    if index and applied:
+        assert applied >= index
+        assert (site.hardening("uninstalled") or 0) >= index
     for what in ("users", "groups", "packages", "sockets", "mounts", "firewall"):
         assert after[what] == before[what], what
     enabled = {unit: state[2] for unit, state in before["units"].items()}

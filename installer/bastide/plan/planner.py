@@ -13,7 +13,7 @@ import hashlib
 import json
 
 from bastide.errors import PreflightError, Problem
-from bastide.plan import changes, contract, switching
+from bastide.plan import changes, contract, protocol, switching
 from bastide.plan.inputs import PlanInputs
 from bastide.plan.leaving import leaving_hosts
 from bastide.plan.needs import HostNeeds, generation_digest, host_needs
@@ -121,7 +121,10 @@ def plan_host(needs: HostNeeds, inputs: PlanInputs) -> HostPlan:
         models=() if keep else contract.models(needs, facts),
         secrets=secrets,
         paths=path_changes(needs, inputs, moves),
-        interruption=contract.interruption(needs.host, moves.units, inputs, secrets, same=keep),
+        interruption={
+            **contract.interruption(needs.host, moves.units, inputs, secrets, same=keep),
+            **protocol.pauses(inputs).get(needs.host, {}),
+        },
         collected=moves.collected,
     )
     return contract.with_data(plan, switching.data_steps(inputs, facts, moves.units, moves.number))
@@ -158,6 +161,7 @@ def facts_digest(inputs: PlanInputs) -> str:
             "tree": needs.tree.sha256 in facts.artifacts,
             "units": facts.units,
             "outdated": facts.outdated,
+            "tls": facts.tls_units,
             "firewall": facts.firewall and facts.firewall.model_dump(mode="json"),
         }
     text = json.dumps(decisive, sort_keys=True, separators=(",", ":"))

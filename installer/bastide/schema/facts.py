@@ -104,6 +104,9 @@ class HostFacts(Value):
     outdated: tuple[str, ...] = Field(
         default=(), description="Units that run with something else than they would start with."
     )
+    tls_units: tuple[str, ...] = Field(
+        default=(), description="Units that take only clients with a certificate now."
+    )
     users: tuple[str, ...] = Field(default=(), description="Names of all accounts.")
     secrets: dict[str, str] = Field(
         default={},

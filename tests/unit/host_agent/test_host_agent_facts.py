@@ -160,3 +160,19 @@ def test_a_failure_is_one_json_object_and_exit_code_1(host: Paths) -> None:
     )
     assert done.returncode == 1
     assert json.loads(done.stdout)["error"]["code"] == "BAS-5070"
+
+
+def test_units_that_want_a_certificate_are_told_from_those_that_do_not(host: Paths) -> None:
+    assert facts.tls_units(host) == []
+    place = host.current / "etc/host.json"
+    place.parent.mkdir(parents=True)
+    services = {
+        "bastide-llm.service": "https://10.0.0.12:8081/healthz",
+        "bastide-gateway.service": "https://10.0.0.12:8443/healthz",
+        "bastide-vectordb.service": "http://127.0.0.1:6333/healthz",
+        "bastide-host-metrics.service": "",
+    }
+    place.write_text(json.dumps({"services": services, "mutual_tls": {"ports": [8081]}}))
+    assert facts.tls_units(host) == ["bastide-llm.service"]
+    place.write_text(json.dumps({"services": services, "mutual_tls": None}))
+    assert facts.tls_units(host) == []

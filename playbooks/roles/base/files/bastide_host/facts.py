@@ -8,6 +8,7 @@ import platform
 import re
 import socket
 import time
+import urllib.parse
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -213,6 +214,7 @@ def facts(paths: Paths, given: JsonObject | None = None) -> JsonObject:
         "generations": built_generations(paths),
         "files": tree_files(paths.current, generation.get("files", {})),
         "units": unit_states(paths),
+        "tls_units": tls_units(paths),
         "listeners": listeners(paths),
         "users": [row.split(":")[0] for row in text_of(paths.at("/etc/passwd")).splitlines()],
         "secrets": secret_fingerprints(paths, given or {}),
@@ -224,6 +226,14 @@ def facts(paths: Paths, given: JsonObject | None = None) -> JsonObject:
         "good": (read_json(paths.good) or {}).get("good", []),
         "firewall": firewall_facts(paths),
     }
+
+
+def tls_units(paths: Paths) -> list[str]:
+    """Return the units of the live generation that take only clients with a certificate."""
+    host = read_json(paths.current / "etc/host.json") or {}
+    ports = (host.get("mutual_tls") or {}).get("ports", [])
+    found = host.get("services", {}).items()
+    return sorted(unit for unit, url in found if urllib.parse.urlsplit(url).port in ports)
 
 
 def check_ports(paths: Paths, ports: Mapping[str, int]) -> JsonObject:
