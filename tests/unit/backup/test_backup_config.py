@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import shutil
+import subprocess
+import sys
 import tarfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -197,3 +200,13 @@ def test_a_dollar_is_doubled_only_where_systemd_looks_for_variables() -> None:
 def test_a_backup_sees_its_folders_even_below_tmp(home: str, out: str, private: str) -> None:
     timer = dataclasses.replace(TIMER, home=Path(home), argv=("/opt/bastide", "--out", out))
     assert f"PrivateTmp={private}\n" in units_of(timer)["bastide-backup-plant.service"]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze here")
+def test_systemd_takes_the_units(tmp_path: Path) -> None:
+    timer = dataclasses.replace(TIMER, argv=(sys.executable, *TIMER.argv[1:]), home=tmp_path)
+    files = install(timer, tmp_path)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", *map(str, files)], check=False, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
