@@ -16,6 +16,7 @@ from bastide.plan.path import Road
 from bastide.render.trees import render_trees
 from bastide.run.wanted import Wanted
 from bastide.schema.artifact import STEPPING_STONE, ArtifactKind
+from bastide.schema.expectations import Expectations
 from bastide.schema.loading import parse_yaml
 from bastide.schema.model_card import ModelCard
 from bastide.schema.release import Release
@@ -24,6 +25,7 @@ from bastide.schema.target import Target
 from bastide.site.codes import NOT_IMPORTED, SSH_FILES
 from bastide.site.config import load_site
 from bastide.store.local import Store, StoredBundle
+from bastide.verify.expectations import expectations
 
 M = TypeVar("M", Release, ModelCard, Target)
 WRONG_CARD = "BAS-3090"
@@ -54,6 +56,21 @@ class SiteContext:
     cards: dict[str, ModelCard]
     target: Target
     forget: frozenset[str] = frozenset()
+
+    def expected(self) -> Expectations:
+        """Return what the site must be once its bundle is applied.
+
+        Raises:
+            ConfigError: A chosen model is not in the bundle, or has no card.
+        """
+        return expectations(
+            self.site,
+            self.bundle.manifest,
+            self.cards,
+            release=self.bundle.root.release,
+            bundle=self.bundle.digest,
+            authority=str(self.folder.authority),
+        )
 
     @cached_property
     def wanted(self) -> Wanted:

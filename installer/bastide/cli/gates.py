@@ -25,7 +25,6 @@ from bastide.schema.facts import HostFacts
 from bastide.schema.release import Gate
 from bastide.schema.scores import GenerationScores
 from bastide.verify.access import open_access
-from bastide.verify.expectations import expectations
 from bastide.verify.runner import run
 
 
@@ -83,14 +82,7 @@ class SiteKeeper:
     def verify(self, pass_: str, cancelled: threading.Event) -> GateResult:
         """Prove the whole site with the verification suite; ``pass_`` lets it write vectors."""
         started, context = time.monotonic(), self.context
-        expected = expectations(
-            context.site,
-            context.bundle.manifest,
-            context.cards,
-            release=context.bundle.root.release,
-            bundle=context.bundle.digest,
-            authority=str(context.folder.authority),
-        )
+        expected = context.expected()
         access = open_access(context.site, context.folder, context.home)
         access = dataclasses.replace(access, pass_=pass_)
         folder = self._folder("gate")

@@ -17,7 +17,6 @@ from bastide.run.notes import note
 from bastide.schema.expectations import Expectations
 from bastide.schema.verification import Check, FirstAnswer, VerificationReport
 from bastide.verify.access import open_access
-from bastide.verify.expectations import expectations
 from bastide.verify.runner import VerificationResult, point_latest, run
 
 MARKS = {"passed": "[green]✓[/]", "failed": "[red]✗[/]", "skipped": "[dim]-[/]"}
@@ -153,14 +152,7 @@ def command(  # noqa: PLR0913 - click's options
             return proof.check(check_file)
         return proof.watch(site_dir, proof.Watch(start, stop, seconds, around), report_dir)
     context = load_context(site_dir)
-    expected = expectations(
-        context.site,
-        context.bundle.manifest,
-        context.cards,
-        release=context.bundle.root.release,
-        bundle=context.bundle.digest,
-        authority=str(context.folder.authority),
-    )
+    expected = context.expected()
     if only_expectations:
         return expected
     access = open_access(context.site, context.folder, context.home)
