@@ -24,6 +24,7 @@ pytestmark = [
 DOT = models.VectorParams(size=8, distance=models.Distance.DOT)
 PASS = "one-time-pass-of-the-tests"
 READ_ONLY = "read-only-key-of-the-tests"
+WRITERS, RANGE = 6, 10**6  # threads that write, and how many ids each has
 
 
 def state(server: Any) -> dict[str, Any]:
@@ -54,7 +55,7 @@ def points(start: int, number: int) -> list[dict[str, Any]]:
 def write_for_ever(server: Any, offset: int, done: threading.Event, log: list[Any]) -> None:
     """Upsert batches of ten; log first id, status and Retry-After of each."""
     with server.http() as http:
-        for start in range(offset, offset + 10**6, 10):
+        for start in range(offset, offset + RANGE, 10):
             if done.is_set():
                 return
             body = {"points": points(start, 10)}
@@ -70,12 +71,18 @@ def has_more(log: list[Any], number: int) -> bool:
     return len(acknowledged(log)) > number
 
 
+def all_refused(log: list[Any], since: int) -> bool:
+    """Return whether every writer has noted a refusal since then, and so all answers before it."""
+    refused = {start // RANGE for start, status, _ in log[since:] if status == 503}
+    return len(refused) == WRITERS
+
+
 def test_what_was_acknowledged_is_stored_and_nothing_else(fenceable: Any) -> None:
     fenceable.client().create_collection("c", DOT)
     done, log = threading.Event(), []  # type: threading.Event, list[Any]
     writers = [
-        threading.Thread(target=write_for_ever, args=(fenceable, n * 10**6, done, log))
-        for n in range(6)
+        threading.Thread(target=write_for_ever, args=(fenceable, n * RANGE, done, log))
+        for n in range(WRITERS)
     ]
     for writer in writers:
         writer.start()
@@ -85,13 +92,13 @@ def test_what_was_acknowledged_is_stored_and_nothing_else(fenceable: Any) -> Non
         fenceable.raise_fence()
         found = wait_quiet(fenceable)
         before = hashes(fenceable.folder / "storage")
-        time.sleep(0.5)  # until the writers' threads have noted what was answered
+        until(functools.partial(all_refused, log, len(log)))
         points = 10 * len(acknowledged(log))
         assert found == {"fenced": True, "quiet": True, "collections": {"c": points}}
         assert fenceable.client().query_points("c", query=[1.0] * 8, limit=3).points
         assert hashes(fenceable.folder / "storage") == before
         fenceable.lift_fence()
-    time.sleep(0.2)
+    until(functools.partial(has_more, log, len(acknowledged(log))))
     done.set()
     for writer in writers:
         writer.join()
