@@ -11,15 +11,18 @@ from bastide.run.ask import agent_program
 from bastide.schema.inventory import Inventory, read_inventory
 from bastide.schema.plan import HostPlan, Plan
 
-INVENTORY = "python3 - inventory"
+
+class Looker(Operator):
+    """An operator who looks at whole hosts."""
+
+    def looks(self, host: str = "host1") -> Inventory:
+        """Return everything that lies on a host."""
+        said = self.on_host("python3 - inventory", host=host, stdin=agent_program())
+        return read_inventory(json.loads(said))
 
 
-class Planner(Operator):
+class Planner(Looker):
     """An operator of a site with one lab host."""
-
-    def looks(self) -> Inventory:
-        """Return the host, whole."""
-        return read_inventory(json.loads(self.on_host(INVENTORY, stdin=agent_program())))
 
     def plans(self) -> HostPlan:
         """Make a plan; return the host's part."""

@@ -6,16 +6,14 @@ this file share one site and run in order.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 
 import pytest
-from contract_operator import INVENTORY
-from site_operator import Operator, brings
+from contract_operator import Looker
+from site_operator import brings
 
 from bastide.plan.fidelity import Unfulfilled, Unplanned, unfulfilled, unplanned
-from bastide.run.ask import agent_program
-from bastide.schema.inventory import Inventory, read_inventory
+from bastide.schema.inventory import Inventory
 from bastide.schema.plan import Plan
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
@@ -27,16 +25,12 @@ HOSTS = ("host1", "host2", "host3")
 GROUPS = {"host2": ":embeddings,llm", "host3": ":llm"}
 
 
-class Crew(Operator):
+class Crew(Looker):
     """An operator of a site with several lab hosts."""
 
     def looks_everywhere(self) -> dict[str, Inventory]:
         """Return every host, whole."""
-        return {name: self._looks_at(name) for name in HOSTS}
-
-    def _looks_at(self, host: str) -> Inventory:
-        said = self.on_host(INVENTORY, host=host, stdin=agent_program())
-        return read_inventory(json.loads(said))
+        return {name: self.looks(name) for name in HOSTS}
 
     def address_of(self, host: str) -> str:
         """Return a lab host's address."""
