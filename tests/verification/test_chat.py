@@ -25,6 +25,7 @@ class Streamed:
     text: str
     arrivals: tuple[float, ...]
     started: float
+    ending: str
 
     @property
     def tokens_per_second(self) -> float:
@@ -35,7 +36,7 @@ class Streamed:
 
 def _stream(chat: openai.OpenAI, model: str, prompt: str = PROMPT) -> Streamed:
     started = time.monotonic()
-    pieces, arrivals = [], []
+    pieces, arrivals, ending = [], [], ""
     for chunk in chat.chat.completions.create(
         model=model,
         messages=[{"role": "user", "content": prompt}],
@@ -44,10 +45,11 @@ def _stream(chat: openai.OpenAI, model: str, prompt: str = PROMPT) -> Streamed:
         stream=True,
     ):
         text = chunk.choices[0].delta.content if chunk.choices else None
+        ending = (chunk.choices and chunk.choices[0].finish_reason) or ending
         if text:
             pieces.append(text)
             arrivals.append(time.monotonic() - started)
-    return Streamed("".join(pieces), tuple(arrivals), started)
+    return Streamed("".join(pieces), tuple(arrivals), started, ending)
 
 
 def test_models_are_listed(expected: Expectations, chat: openai.OpenAI, saw: Saw) -> None:
@@ -75,6 +77,16 @@ def test_chat_answers(expected: Expectations, chat: openai.OpenAI, saw: Saw) -> 
     assert 0 < answer.usage.completion_tokens <= 32
 
 
+def test_a_stream_comes_whole(expected: Expectations, chat: openai.OpenAI, saw: Saw) -> None:
+    """A streamed answer comes in pieces, to its very end"""
+    answer = _stream(chat, expected.chat_model)
+    saw(f"{len(answer.arrivals)} pieces, ended by {answer.ending!r}")
+    assert len(answer.arrivals) >= 8, f"only {len(answer.arrivals)} pieces: {answer.text!r}"
+    assert answer.ending in {"stop", "length"}, f"it broke off: {answer.text!r}"
+
+
+# The two below look at *when* pieces arrive. Among clients that go on, a request may wait for a
+# slot longer than its answer takes: it would fail for a reason that is none of the generation's.
 @pytest.mark.alone
 def test_chat_streams(
     expected: Expectations, chat: openai.OpenAI, saw: Saw, measured: Measured

@@ -28,6 +28,7 @@ from bastide.cli.delta import (
 )
 from bastide.cli.licences import with_licences
 from bastide.cli.output import progress, reports, stdout
+from bastide.cli.recording import recorded
 from bastide.cli.trust_build import Prepared, Signing, prepare_signing, sign_built
 from bastide.cli.trust_context import passphrase_option, trust_option
 from bastide.cli.trust_verify import Acceptance, check_verifier
@@ -71,6 +72,12 @@ class BuildResult(BundleSummary):
     signing: Signing
     bootstrap: str
     error: TrustError | None
+
+
+def _about_built(result: BuildResult | DeltaResult) -> dict[str, str]:
+    if isinstance(result, BuildResult):
+        return {"release": result.release, "target": result.target, "bundle": result.digest}
+    return {"delta": str(result.path)}
 
 
 def _workshop(licences: LicenceGate) -> Workshop:
@@ -186,6 +193,7 @@ def command() -> None:
 @since_option(required=False)
 @since_options
 @reports(_show_build)
+@recorded("bundle build", _about_built)
 @with_licences
 @with_since
 def build_command(  # noqa: PLR0913, PLR0917 - each is an option

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from bastide.cli.output import reports
+from bastide.cli.recording import recorded
 from bastide.cli.trust_context import (
     Secret,
     open_publisher,
@@ -18,6 +19,7 @@ from bastide.cli.trust_context import (
 )
 from bastide.cli.trust_keys import (
     RootChange,
+    about_root,
     algorithm_option,
     owner_option,
     settle,
@@ -78,6 +80,7 @@ def command() -> None:
               "told so at every import.")  # fmt: skip
 @passphrase_option
 @reports(show_change)
+@recorded("trust init", about_root)
 def init(  # noqa: PLR0913 - each is an option
     trust_dir: Path | None,
     name: str,

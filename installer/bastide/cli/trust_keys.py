@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bastide.cli.output import reports, stdout
+from bastide.cli.recording import recorded
 from bastide.cli.trust_context import (
     Secret,
     open_publisher,
@@ -58,6 +59,11 @@ class NewKey:
     key: str
     owner: str
     public_file: Path
+
+
+def about_root(result: RootChange) -> dict[str, str]:
+    """Return what the ledger says of a change of the keys."""
+    return {"root": str(result.version), "in_force": "yes" if result.in_force else "not yet"}
 
 
 def show_change(result: RootChange) -> None:
@@ -114,6 +120,7 @@ role_option = click.option(
 @algorithm_option
 @passphrase_option
 @reports(_show_key)
+@recorded("trust new-key", lambda result: {"key": result.key, "owner": result.owner})
 def new_key(
     trust_dir: Path | None, owner: str, algorithm: str, passphrase_file: Path | None
 ) -> NewKey:
@@ -139,6 +146,7 @@ def new_key(
 @threshold_option
 @passphrase_option
 @reports(show_change)
+@recorded("trust add-key", about_root)
 def add_key(  # noqa: PLR0913, PLR0917 - each is an option
     trust_dir: Path | None,
     public_file: Path | None,
@@ -182,6 +190,7 @@ def add_key(  # noqa: PLR0913, PLR0917 - each is an option
 @algorithm_option
 @passphrase_option
 @reports(show_change)
+@recorded("trust rotate", about_root)
 def rotate(
     trust_dir: Path | None, key: str, algorithm: str, passphrase_file: Path | None
 ) -> RootChange:
@@ -213,6 +222,7 @@ def rotate(
 @threshold_option
 @passphrase_option
 @reports(show_change)
+@recorded("trust revoke", about_root)
 def revoke(
     trust_dir: Path | None, key: str, thresholds: dict[str, int], passphrase_file: Path | None
 ) -> RootChange:

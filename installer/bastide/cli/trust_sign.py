@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bastide.cli.output import reports, stdout
+from bastide.cli.recording import recorded
 from bastide.cli.trust_context import (
     Secret,
     open_publisher,
@@ -57,6 +58,10 @@ class Exported:
     says: tuple[str, ...]
 
 
+def _about(result: SignResult) -> dict[str, str]:
+    return {"signed": ", ".join(map(str, result.signed)) or "nothing yet"}
+
+
 def _show(result: SignResult) -> None:
     console = stdout()
     for line in result.says:
@@ -91,6 +96,7 @@ def _show_exported(result: Exported) -> None:
 @trust_option
 @passphrase_option
 @reports(_show)
+@recorded("trust sign", _about)
 def sign(
     bundles: tuple[Path, ...],
     request_file: Path | None,
@@ -201,6 +207,7 @@ def export(file: Path, trust_dir: Path | None) -> Exported:
 @trust_option
 @passphrase_option
 @reports(_show)
+@recorded("trust merge", _about)
 def merge(file: Path, trust_dir: Path | None, passphrase_file: Path | None) -> SignResult:
     """Take the signatures of FILE back, and go on with the work if they are enough."""
     from tuf.api.metadata import Root  # noqa: PLC0415 - takes 0.15 s

@@ -9,6 +9,7 @@ import click
 
 from bastide.cli.context import site_option
 from bastide.cli.output import progress, reports, stdout
+from bastide.cli.recording import recorded
 from bastide.errors import ConfigError
 from bastide.layout import Home, SiteFolder
 from bastide.schema.vectordb import VectorEngine
@@ -113,6 +114,16 @@ def _view_migration(result: Migration) -> None:
     )
 
 
+def _about_migration(result: Migration) -> dict[str, str]:
+    moved = result.collections
+    return {
+        "from": result.source,
+        "to": result.target,
+        "collections": ", ".join(each.name for each in moved),
+        "points": str(sum(each.points for each in moved)),
+    }
+
+
 def _require(endpoint: Endpoint, wanted: str, option: str) -> None:
     engine, version = endpoint.engine()
     if str(engine) != wanted:
@@ -137,6 +148,7 @@ def _require(endpoint: Endpoint, wanted: str, option: str) -> None:
               help="File that keeps how far the move has come.")  # fmt: skip
 @site_option
 @reports(_view_migration)
+@recorded("vectordb migrate", _about_migration)
 def migrate(  # noqa: PLR0913, PLR0917 - click gives each option as an argument
     site_dir: Path,
     source_engine: str,

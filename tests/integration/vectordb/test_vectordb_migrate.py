@@ -20,6 +20,7 @@ from qdrant_client import QdrantClient, models
 
 from bastide.cli.main import main
 from bastide.errors import ApplyError
+from bastide.ledger.record import read
 from bastide.progress import SilentProgress
 from bastide.vectors.endpoint import Address, Endpoint
 from bastide.vectors.migrate import Move
@@ -115,6 +116,7 @@ def command(
             *("--state", str(tmp_path / "state.json"), "--json"),
             *more,
         ],
+        env={"BASTIDE_HOME": str(tmp_path / "home")},
     )
 
 
@@ -156,6 +158,12 @@ def test_a_move_brings_everything_and_proves_it(ends: Any, tmp_path: Path) -> No
     }
     assert moved["mixed words"]["copied"] == COUNT
     assert moved["mixed words"]["queries"] >= 8
+    entries = read(tmp_path / "home/ledger.jsonl")
+    assert [(each.operation, each.outcome) for each in entries] == [
+        ("vectordb migrate", "started"),
+        ("vectordb migrate", "done"),
+    ]
+    assert KEY not in (tmp_path / "home/ledger.jsonl").read_text()
     assert set(moved["plain"]) == {"name", "points", "sha256", "copied", "repaired", "queries"}
     assert KEY not in done.output
     old, new = ends[0].client(), ends[1].client()

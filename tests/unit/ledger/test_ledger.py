@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bastide import cli
 from bastide.cli.main import main
 from bastide.cli.recording import recorded
 from bastide.errors import BastideError, ConfigError, TrustError
@@ -157,3 +159,16 @@ def test_status_shows_the_ledger_and_its_head(
     assert len(json.loads(CliRunner().invoke(main, asked).output)["result"]["entries"]) == 4
     refused = CliRunner().invoke(main, ["status", "--ledger", "--expect-head", "0" * 64])
     assert refused.exit_code == 4
+
+
+def test_the_docs_name_every_operation() -> None:
+    folder = Path(cli.__file__).parent
+    found = {
+        name
+        for path in folder.glob("*.py")
+        for name in re.findall(r'@recorded\(\s*"([^"]+)"', path.read_text())
+    }
+    assert {"apply", "vectordb migrate", "bundle build", "trust rotate"} <= found
+    told = (Path(__file__).resolve().parents[3] / "docs/ledger.md").read_text()
+    table = [line for line in told.splitlines() if line.startswith("|")]
+    assert {name for line in table for name in re.findall(r"`([^`]+)`", line)} == found
