@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bastide.lab.spec import host_address
+
 ROOT = Path(__file__).resolve().parents[2]
 ON_CONTROL = "bastide lab exec --"  # before a command: on the control node, which has no route out
 SECONDS = 3000.0
@@ -62,8 +64,13 @@ class Operator:
 
     def __init__(self, folder: Path, lab: str) -> None:
         self.folder = folder
+        self.lab = lab
         self.site = folder / "site"
         self.env = {**os.environ, "BASTIDE_HOME": str(folder / "home"), "BASTIDE_LAB": lab}
+
+    def address(self, host: str) -> str:
+        """Return a lab host's address."""
+        return host_address(self.lab, host)
 
     @contextlib.contextmanager
     def with_lab(self, *lines: str) -> Iterator[None]:

@@ -42,12 +42,11 @@ class Control(Operator):
 def control(lab_tools: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Control]:  # noqa: ARG001
     control = Control(tmp_path_factory.mktemp("timer"), LAB)
     with control.with_lab(*brings("starter"), "bastide lab up --hosts 2"):
-        lab = json.loads(control.types("bastide lab status --json").stdout)["result"]
-        network = lab["control_address"].rpartition(".")[0]
         control.types(
-            f"bastide init site --lab --host host1={network}.11:llm,embeddings,vectordb,gateway"
+            "bastide init site --lab "
+            f"--host host1={control.address('host1')}:llm,embeddings,vectordb,gateway"
         )
-        control.describes("ssh: []", f"ssh: [{network}.12/32]")
+        control.describes("ssh: []", f"ssh: [{control.address('host2')}/32]")
         control.describes('schedule: "*-*-* 02:30:00"', f'schedule: "{EVERY_MINUTE}"')
         control.asks("apply --yes")
         control.types(f"sed -i '{KEEP}' site/site.yaml")

@@ -6,23 +6,16 @@ same questions as host1, over mutual TLS. What clients noticed is told (``-s``).
 
 from __future__ import annotations
 
-import contextlib
-import json
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from site_operator import ON_CONTROL, ROOT, Operator, brings
+from load_operator import Loader
+from site_operator import ON_CONTROL, brings
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 LAB = "e2ecerts"
-CLIENTS = "--chats 1 --queries 1 --embeddings 1 --writes 1 --pause 0.2"
-LOAD_SECONDS = 1800  # the load ends with a stop file; this is its bound
 SHOWN = "openssl s_client -connect {0}:8443 </dev/null 2>/dev/null | openssl x509 -outform DER"
 SIGN = (
     "openssl x509 -req -in gateway.csr -CA corp.pem -CAkey corp.key -CAcreateserial "
@@ -34,14 +27,14 @@ CORP = (
 )
 
 
-class Office(Operator):
+class Office(Loader):
     """An operator who looks at what the gateway shows, and asks it all the while."""
 
-    gateway = ""
+    clients = "--chats 1 --queries 1 --embeddings 1 --writes 1 --pause 0.2"
 
     def shown(self) -> str:
         """Return the SHA-256 of the certificate that the gateway shows now."""
-        line = f"{ON_CONTROL} sh -c '{SHOWN.format(self.gateway)} | sha256sum'"
+        line = f"{ON_CONTROL} sh -c '{SHOWN.format(self.entry)} | sha256sum'"
         return self.types(line).stdout.split()[0]
 
     def certificates(self) -> dict[str, dict[str, Any]]:
@@ -52,51 +45,17 @@ class Office(Operator):
         plan: dict[str, Any] = self.asks("plan")["result"]["plan"]
         return plan
 
-    @contextlib.contextmanager
-    def load(self, name: str) -> Iterator[dict[str, Any]]:
-        """Ask the gateway all the while; what was seen is in the dict afterwards."""
-        log, stop = self.folder / f"{name}.log", self.folder / f"{name}.stop"
-        line = (
-            f"{ON_CONTROL} python {ROOT}/tests/load/load.py --key-file key --ca site/ca.pem "
-            f"--url https://{self.gateway}:8443 {CLIENTS} --seconds {LOAD_SECONDS} "
-            f"--log {log} --stop-file {stop} --summary {name}.json >{name}.out 2>&1"
-        )
-        seen: dict[str, Any] = {}
-        with subprocess.Popen(["bash", "-c", line], cwd=self.folder, env=self.env) as asking:
-            try:
-                _until_it_flows(log, asking)
-                yield seen
-            finally:
-                stop.touch()
-                asking.wait(300)
-        seen.update(json.loads((self.folder / f"{name}.json").read_text()))
-        kinds = {kind: (each["requests"], each["failed"], each["longest_gap"], each["errors"])
-                 for kind, each in seen["kinds"].items()}  # fmt: skip
-        sys.stdout.write(f"{name}: {seen['requests']} requests, {seen['failed']} failed, {kinds}\n")
-
-
-def _until_it_flows(log: Path, asking: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
-    while not (log.exists() and log.read_text().count("\n") >= 10):
-        assert asking.poll() is None, "the load has ended"
-        assert time.monotonic() < deadline, "no answers"
-        time.sleep(0.3)
-
 
 @pytest.fixture(scope="module")
 def office(lab_tools: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:  # noqa: ARG001
     office = Office(tmp_path_factory.mktemp("certs"), LAB)
     with office.with_lab(*brings("starter"), "bastide lab up --hosts 2"):
-        lab = json.loads(office.types("bastide lab status --json").stdout)["result"]
-        network = lab["control_address"].rpartition(".")[0]
-        office.gateway = f"{network}.11"
         office.types(
-            f"bastide init site --lab --host host1={network}.11:llm,embeddings,vectordb,gateway "
-            f"--host host2={network}.12:llm,embeddings"
+            f"bastide init site --lab --host host1={office.entry}:llm,embeddings,vectordb,gateway "
+            f"--host host2={office.address('host2')}:llm,embeddings"
         )
         office.asks("apply --yes")
-        (office.folder / "key").touch(mode=0o600)
-        (office.folder / "key").write_text(office.asks("keys show")["result"]["key"])
+        office.takes_key()
         yield office
 
 
@@ -136,8 +95,8 @@ def test_the_organisations_ca_signs_and_the_machines_ca_is_rolled(office: Office
     assert office.shown() == found["gateway"]["sha256"]
     assert found["gateway"]["issuer"] == "CN=Corp Root"
     line = (
-        f"openssl s_client -CAfile corp.pem -verify_return_error -verify_ip {office.gateway} "
-        f"-connect {office.gateway}:8443 </dev/null"
+        f"openssl s_client -CAfile corp.pem -verify_return_error -verify_ip {office.entry} "
+        f"-connect {office.entry}:8443 </dev/null"
     )
     office.types(f'{ON_CONTROL} sh -c "{line}"')
     office.asks("verify")

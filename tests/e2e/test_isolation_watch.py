@@ -33,12 +33,10 @@ def operator(
 
 def begins(operator: Operator) -> None:
     """Describe the site: services on one host, the gateway on another, so that packets flow."""
-    lab = json.loads(operator.types("bastide lab status --json").stdout)["result"]
-    address = {each["name"]: each["address"] for each in lab["hosts"]}
     operator.types(
         f"bastide init site --lab --release {OLD} "
-        f"--host host1={address['host1']}:llm,embeddings,vectordb "
-        f"--host host2={address['host2']}:gateway"
+        f"--host host1={operator.address('host1')}:llm,embeddings,vectordb "
+        f"--host host2={operator.address('host2')}:gateway"
     )
     operator.describes("drain_seconds: 300", "drain_seconds: 60")
 

@@ -6,49 +6,32 @@ gateway and an LLM host, host3 comes later. What a move of the address costs is 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
-from site_operator import ROOT, Operator, brings
+from load_operator import Loader, is_flowing, until
+from site_operator import brings
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 LAB = "e2emany"
 RELEASE = "starter-2026.12.0"
-CLIENTS = "--chats 1 --queries 2 --embeddings 1 --writes 1"
-LOAD_SECONDS = 900  # the load ends with a stop file; this is its bound
 HOST3 = "  host3:\n    address: {0}\n    groups: [llm]\n"
 SECRETS = "/etc/bastide/secrets"
 
 
-def until(done: Callable[[], bool], seconds: float = 60) -> float:
-    """Return after how many seconds it came about."""
-    began = time.monotonic()
-    while not done():
-        assert time.monotonic() - began < seconds, "it did not come about"
-        time.sleep(0.3)
-    return time.monotonic() - began
-
-
-class Fleet(Operator):
+class Fleet(Loader):
     """An operator of a site whose gateways share an address."""
-
-    network = ""  # the lab's, such as 10.213.7
 
     @property
     def floating(self) -> str:
-        return f"{self.network}.9"
+        return self.address("host1").rpartition(".")[0] + ".9"
 
-    def address(self, host: str) -> str:
-        return f"{self.network}.1{host[-1]}"
+    @property
+    def entry(self) -> str:
+        return self.floating
 
     def has_the_address(self, host: str) -> bool:
         return f" {self.floating}/" in self.on_host("ip -o -4 address", host=host, expect=None)
@@ -66,42 +49,11 @@ class Fleet(Operator):
         answer = self.types("bastide lab exec -- bastide status --site site --json", expect=None)
         return answer.returncode == 0 and bool(json.loads(answer.stdout)["result"]["healthy"])
 
-    @contextlib.contextmanager
-    def load(self, name: str, clients: str = CLIENTS) -> Iterator[dict[str, Any]]:
-        """Ask the floating address all the while; what was seen is in the dict afterwards."""
-        log, stop = self.folder / f"{name}.log", self.folder / f"{name}.stop"
-        line = (
-            f"bastide lab exec -- python {ROOT}/tests/load/load.py --key-file key --ca site/ca.pem "
-            f"--url https://{self.floating}:8443 {clients} --seconds {LOAD_SECONDS} "
-            f"--log {log} --stop-file {stop} --summary {name}.json >{name}.out 2>&1"
-        )
-        seen: dict[str, Any] = {}
-        with subprocess.Popen(["bash", "-c", line], cwd=self.folder, env=self.env) as asking:
-            try:
-                until(lambda: asking.poll() is not None or is_flowing(log))
-                yield seen
-            finally:
-                stop.touch()
-                asking.wait(300)
-        said = (self.folder / f"{name}.out").read_text()
-        assert (self.folder / f"{name}.json").exists(), said
-        seen.update(json.loads((self.folder / f"{name}.json").read_text()))
-        kinds = {kind: (each["requests"], each["failed"], each["longest_gap"], each["errors"])
-                 for kind, each in seen["kinds"].items()}  # fmt: skip
-        sys.stdout.write(f"{name}: {seen['requests']} requests, {seen['failed']} failed, {kinds}\n")
-
-
-def is_flowing(log: Path, answers: int = 20) -> bool:
-    """Return whether a load has had so many answers."""
-    return log.exists() and log.read_text().count("\n") >= answers
-
 
 @pytest.fixture(scope="module")
 def fleet(lab_tools: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:  # noqa: ARG001
     fleet = Fleet(tmp_path_factory.mktemp("many"), LAB)
     with fleet.with_lab(*brings(RELEASE), "bastide lab up --hosts 3"):
-        lab = json.loads(fleet.types("bastide lab status --json").stdout)["result"]
-        fleet.network = lab["control_address"].rpartition(".")[0]
         fleet.types(
             f"bastide init site --lab --release {RELEASE} "
             f"--host host1={fleet.address('host1')}:llm,embeddings,vectordb,gateway "
@@ -142,8 +94,7 @@ def test_a_site_with_two_gateways_is_applied_and_verified(fleet: Fleet) -> None:
     fleet.asks("verify")
     key = fleet.asks("keys show")["result"]
     assert fleet.floating in key["base_urls"][0]
-    (fleet.folder / "key").touch(mode=0o600)
-    (fleet.folder / "key").write_text(key["key"])
+    fleet.takes_key()
     assert fleet.holder() in {"host1", "host2"}
     assert fleet.healthy()
 

@@ -32,11 +32,6 @@ class Crew(Looker):
         """Return every host, whole."""
         return {name: self.looks(name) for name in HOSTS}
 
-    def address_of(self, host: str) -> str:
-        """Return a lab host's address."""
-        words = self.on_host("ip -4 -o address show host0", host=host).split()
-        return words[words.index("inet") + 1].split("/")[0]
-
     def newest_plan(self, where: str = "plan.json") -> Plan:
         """Return the plan file, or the newest of those that ``where`` matches."""
         return Plan.model_validate_json(max(self.site.glob(where)).read_bytes())
@@ -72,7 +67,7 @@ def faithful(crew: Crew) -> Plan:
 def crew(lab_tools: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crew]:  # noqa: ARG001
     crew = Crew(tmp_path_factory.mktemp("upgradehosts"), LAB)
     with crew.with_lab(*brings(OLD, NEW), "bastide lab up --hosts 3"):
-        given = " ".join(f"--host {name}={crew.address_of(name)}{groups}"
+        given = " ".join(f"--host {name}={crew.address(name)}{groups}"
                          for name, groups in GROUPS.items())  # fmt: skip
         crew.types(f"bastide init site --lab --release {OLD} {given}")
         yield crew
