@@ -40,6 +40,17 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in anchors(target.read_text()), link
 
 
+def test_the_index_of_decisions_is_whole() -> None:
+    """A new one adds ``- N · [Title](file)`` to docs/adr/README.md."""
+    folder = ROOT / "docs" / "adr"
+    made = [re.fullmatch(r"# (\d+)\. (.+)", page.read_text().splitlines()[0])
+            for page in sorted(folder.glob("0*.md"))]  # fmt: skip
+    titles = [f"{found[1]} · [{found[2]}]" for found in made if found]
+    assert len(titles) == len(made)
+    rows = re.findall(r"^- (\d+ · \[.+\])\(", (folder / "README.md").read_text(), re.MULTILINE)
+    assert rows == titles
+
+
 def shown(text: str) -> Iterator[str]:
     """Yield the lines that begin with ``bastide`` in code blocks, and commands in a sentence."""
     for language, block in FENCE.findall(text):
