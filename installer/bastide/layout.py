@@ -237,6 +237,11 @@ class RehearsalFolder:
         return self.root / "vault-password"
 
     @property
+    def raised(self) -> Path:
+        """Which lab was raised for it: a digest that no other lab of the name has."""
+        return self.root / "lab"
+
+    @property
     def samples(self) -> Path:
         """Every request of the client that keeps asking, and its answer, one JSON object a line."""
         return self.root / "samples.jsonl"

@@ -53,8 +53,13 @@ def _view(result: RehearsalResult) -> None:
     console.print(f"{verdict} in {report.seconds:.0f} s; production was not touched")
     console.print(f"Report: {result.html}", markup=False)
     if result.kept:
-        console.print(f"The lab stands: bastide lab exec --name {report.lab} -- …; its site is "
-                      f"{result.kept}", markup=False)  # fmt: skip
+        players = ", ".join(f"{pair.host} is {pair.lab_host}" for pair in report.hosts)
+        for line in (
+            f"The lab '{report.lab}' stands: {players}. Commands of Bastide's on its site:",
+            f"  {result.entrance} status --site {result.kept}",
+            f"`bastide lab down --name {report.lab}` removes it, as does the next rehearsal.",
+        ):
+            console.print(line, markup=False, soft_wrap=True)
 
 
 def _print_step(step: RehearsedStep) -> None:

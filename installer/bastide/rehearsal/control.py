@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -121,6 +122,11 @@ class Control:
         finally:
             done.set()
             worker.join()
+
+    def entrance(self) -> str:
+        """Return what a person types before a command of Bastide's on a lab that was kept."""
+        own = (f"{name}={shlex.quote(value)}" for name, value in self._environment.items())
+        return f"bastide lab exec --name {self.lab.name} -- env {' '.join(own)} bastide"
 
     @property
     def _environment(self) -> dict[str, str]:

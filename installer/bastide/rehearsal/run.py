@@ -73,12 +73,14 @@ class RehearsalResult:
         html: The report for people.
         json: The report for programs.
         kept: The lab's site folder, if the lab was left standing; empty if not.
+        entrance: What to type before a command of Bastide's on that site.
     """
 
     report: Rehearsal
     html: Path
     json: Path
     kept: str = ""
+    entrance: str = ""
 
     @property
     def error(self) -> BastideError | None:
@@ -151,7 +153,7 @@ class _Setting:
         play = Play(self.cast, self.folder, steps, progress)
         failure = play.go()
         report = self._report(play, failure, started, time.monotonic() - begun)
-        return self._write(report, reports)
+        return self._write(report, reports, control)
 
     @property
     def _first(self) -> Side:
@@ -184,13 +186,14 @@ class _Setting:
             failure=failure,
         )
 
-    def _write(self, report: Rehearsal, reports: Path) -> RehearsalResult:
+    def _write(self, report: Rehearsal, reports: Path, control: Control) -> RehearsalResult:
         reports.mkdir(mode=0o700, parents=True, exist_ok=True)
         html, data = reports / "rehearsal.html", reports / "rehearsal.json"
         write_atomic(html, self.order.page(report).encode(), mode=0o600)
         write_atomic(data, (report.model_dump_json(indent=2) + "\n").encode(), mode=0o600)
-        kept = str(self.folder.site.root) if self.order.keep else ""
-        return RehearsalResult(report, html, data, kept)
+        if not self.order.keep:
+            return RehearsalResult(report, html, data)
+        return RehearsalResult(report, html, data, str(control.site.root), control.entrance())
 
 
 def _client(site: Site, control: Control) -> dict[str, Any]:

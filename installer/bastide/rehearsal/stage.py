@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 import shutil
@@ -34,7 +35,8 @@ def claim(home: Home, name: str, progress: Progress) -> RehearsalFolder:
         ConfigError: A lab of that name stands here that no rehearsal has raised.
     """
     folder = home.rehearsal(name)
-    if states.find(home, name) is not None and not folder.root.exists():
+    lab = states.find(home, name)
+    if lab is not None and not _is_ours(folder, lab):
         raise ConfigError(
             f"there is a lab '{name}' here that no rehearsal has raised",
             code=NOT_READY,
@@ -43,6 +45,22 @@ def claim(home: Home, name: str, progress: Progress) -> RehearsalFolder:
     strike(home, name, progress)
     folder.root.mkdir(mode=0o700, parents=True)
     return folder
+
+
+def _is_ours(folder: RehearsalFolder, lab: LabState) -> bool:
+    """Return whether a rehearsal raised this very lab, not somebody one of the same name later."""
+    if not folder.root.exists():
+        return False
+    # Without a mark, a rehearsal was killed while it raised the lab.
+    return not folder.raised.exists() or folder.raised.read_text() == _mark(lab)
+
+
+def _mark(lab: LabState) -> str:
+    """Return what tells a lab from every other one of its name: its key is made when it is."""
+    try:
+        return hashlib.sha256(lab.ssh_private_key.read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 def strike(home: Home, name: str, progress: Progress) -> None:
@@ -62,10 +80,12 @@ def ssh_of(home: Home, name: str) -> Ssh:
 
 
 def raise_lab(home: Home, name: str, release: str, hosts: int, progress: Progress) -> LabState:
-    """Boot the hosts."""
-    return manager.up(
+    """Boot the hosts, and note whose lab it is."""
+    lab = manager.up(
         LabSpec(name=name, hosts=hosts, release=release), home, cache_directory(), progress
     )
+    write_atomic(home.rehearsal(name).raised, _mark(lab).encode(), mode=0o600)
+    return lab
 
 
 def furnish(folder: RehearsalFolder, home: Home, lab: LabState, cast: Cast) -> Control:
