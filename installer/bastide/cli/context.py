@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -88,6 +88,7 @@ class SiteContext:
             blobs={each.sha256: self.store.blob(each.sha256) for each in manifest.artifacts},
             road=read_road(self.store, self.site.target),
             forget=self.forget,
+            read_chunks=partial(self.store.read_chunks, self.bundle),
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
@@ -156,6 +157,7 @@ def _wanted(run: EarlierRun, present: Site, store: Store, *, keep_data: bool) ->
         blobs={each.sha256: store.blob(each.sha256) for each in bundle.manifest.artifacts},
         keep_data=keep_data,
         road=Road({bundle.root.release: read_release(store, bundle)}, rollback=True),
+        read_chunks=partial(store.read_chunks, bundle),
     )
 
 

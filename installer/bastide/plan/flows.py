@@ -126,6 +126,7 @@ def flows(site: Site) -> tuple[Flow, ...]:
             for each in isolation.ssh
         ),
         Flow(Side.HOSTS, Side.CONTROL, "tcp", network.depot_port, "hosts fetch artifacts"),
+        *_sharing(site),
         Flow(Side.CLIENTS, Group.GATEWAY, "tcp", gateway, "clients ask the gateway"),
         Flow(Side.CONTROL, Group.GATEWAY, "tcp", gateway, "control node verifies"),
         *(
@@ -137,6 +138,13 @@ def flows(site: Site) -> tuple[Flow, ...]:
         *_monitoring(site),
         *_extra(site),
     )  # fmt: skip
+
+
+def _sharing(site: Site) -> Iterator[Flow]:
+    """Yield how hosts give each other artifacts while a plan is applied, if they do."""
+    if site.shares:
+        why = "hosts give each other artifacts"
+        yield Flow(Side.HOSTS, Side.HOSTS, "tcp", site.network.staging_port, why)
 
 
 def _peers(site: Site) -> Iterator[Flow]:

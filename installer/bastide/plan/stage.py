@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bastide.plan.inputs import PlanInputs
@@ -13,10 +13,12 @@ from bastide.plan.needs import (
     destination,
     host_needs,
 )
+from bastide.plan.pieces import FanOut
 from bastide.plan.places import wanted_places
 from bastide.plan.planner import plan_host
 from bastide.schema.artifact import Artifact, ArtifactKind
 from bastide.schema.plan import HostPlan
+from bastide.schema.site import Site
 
 FORMAT = "bastide.stage/1"
 
@@ -28,10 +30,12 @@ class Passage:
     Args:
         run: The run's id; a data snapshot that it takes has the same.
         pass_sha256: Digest of the pass with which its gates may write while clients may not.
+        fan_out: What is fetched in pieces, and who gives others some.
     """
 
     run: str = ""
     pass_sha256: str = ""
+    fan_out: FanOut = field(default_factory=lambda: FanOut({}))
 
 
 def stage_description(
@@ -53,7 +57,7 @@ def stage_description(
         for each in host_needs(site, inputs.manifest, inputs.trees)
         if each.host == host_plan.host
     )
-    units = plan_host(needs, inputs).units
+    units, passage = plan_host(needs, inputs).units, passage or Passage()
     address = site.network.control_address
     control = f"[{address}]" if address.version == 6 else str(address)
     return {
@@ -64,7 +68,8 @@ def stage_description(
         "release": inputs.release,
         "bundle": inputs.bundle,
         "depot": {"url": f"https://{control}:{site.network.depot_port}"},
-        "blobs": _blobs(needs),
+        "blobs": _blobs(needs, passage.fan_out),
+        "swarm": _swarm(host_plan, site, passage.fan_out),
         **_contents(needs),
         "contents": needs.contents,
         "tree": {"sha256": needs.tree.sha256, "size": needs.tree.size},
@@ -77,7 +82,7 @@ def stage_description(
         "restart": [unit.name for unit in units if unit.action == "restart"],
         "stop": [unit.name for unit in units if unit.action == "stop"],
         "users": [unit.removesuffix(".service") for unit in needs.units],
-        "transition": _transition(host_plan, passage or Passage()),
+        "transition": _transition(host_plan, passage),
         "reembed": _reembed(host_plan, inputs),
         "collect": list(host_plan.collected),
     }
@@ -101,8 +106,19 @@ def _reembed(host_plan: HostPlan, inputs: PlanInputs) -> dict[str, Any]:
     return {"collections": {name: each.text for name, each in sorted(declared.items())}}
 
 
-def _blobs(needs: HostNeeds) -> list[dict[str, Any]]:
-    blobs = {
+def _swarm(host_plan: HostPlan, site: Site, fan_out: FanOut) -> dict[str, Any]:
+    """Return as whom the host takes part in giving each other pieces; empty if it does not."""
+    if host_plan.host not in fan_out.hosts:
+        return {}
+    return {
+        "host": host_plan.host,
+        "address": str(site.hosts[host_plan.host].address),
+        "port": site.network.staging_port,
+    }
+
+
+def _blobs(needs: HostNeeds, fan_out: FanOut) -> list[dict[str, Any]]:
+    blobs: dict[str, dict[str, Any]] = {
         artifact.sha256: {
             "name": artifact.name,
             "filename": artifact.filename,
@@ -119,6 +135,9 @@ def _blobs(needs: HostNeeds) -> list[dict[str, Any]]:
         "size": needs.tree.size,
         "destination": blob_destination(needs.tree.sha256),
     }
+    for sha256, table in fan_out.tables.items():
+        if sha256 in blobs:
+            blobs[sha256]["pieces"] = table.told()
     return list(blobs.values())
 
 

@@ -14,7 +14,7 @@ from bastide.layout import Home, SiteFolder
 from bastide.plan.inputs import Fingerprints
 from bastide.run.depot import Identity
 from bastide.schema.site import Site
-from bastide.site import delivery
+from bastide.site import delivery, pki
 from bastide.site.receivers import require_secrets
 from bastide.site.secrets import (
     host_secrets,
@@ -87,7 +87,9 @@ def open_credentials(
     token, pass_ = secrets.token_urlsafe(32), secrets.token_urlsafe(24)
     label = label_of(folder.secrets.read_bytes(), where=str(folder.secrets))
     carried, own = host_secrets(found, site, token, pass_), delivery.host_files(found, site)
-    plain = json.dumps({"bastide_secrets": carried, "bastide_host_secrets": own})
+    of_run = peer_files(site)
+    both = {host: {**files, **of_run.get(host, {})} for host, files in own.items()}
+    plain = json.dumps({"bastide_secrets": carried, "bastide_host_secrets": both})
     told = delivery.fingerprints(found, site, salt)
     return Credentials(
         depot=Identity(found.depot_certificate_pem, found.depot_key_pem),
@@ -102,6 +104,24 @@ def open_credentials(
         keep=lambda: keep_certificates(folder, home, found),
         reached=lambda: keep_reached(folder, home, found),
     )
+
+
+def peer_files(site: Site) -> dict[str, dict[str, str]]:
+    """Return by what hosts know each other while they give each other artifacts in this run.
+
+    The CA is made for the run, and its key is forgotten here: who was not in the run cannot ask.
+    """
+    if not site.shares:
+        return {}
+    authority = pki.make_machines_authority(site.name)
+    found = {}
+    for host, described in site.hosts.items():
+        leaf = pki.issue_peer(authority, host, str(described.address))
+        found[host] = {
+            "peer_pem": leaf.certificate_pem + leaf.key_pem,
+            "peers_ca_pem": authority.certificate_pem,
+        }
+    return found
 
 
 def _digests(files: Mapping[str, str]) -> dict[str, str]:

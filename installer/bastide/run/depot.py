@@ -2,7 +2,8 @@
 
 ``GET /sha256/<digest>`` with ``Authorization: Bearer <token>`` and, to resume, ``Range``. It serves
 the listed digests and nothing else, over TLS 1.2 or newer, and only while the run lasts. It counts
-the bytes that each host takes, which is where the live progress comes from.
+the bytes that each host takes, which is where the live progress comes from. ``POST /swarm/…`` is
+where hosts that give each other pieces ask which one to take next.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hmac
 import io
+import json
 import os
 import re
 import socket
@@ -25,11 +27,13 @@ from typing import Any, Self
 
 from bastide.errors import PreflightError
 from bastide.run.ranges import ByteRange, UnsatisfiableRangeError, parse_range
+from bastide.run.swarm_desk import SwarmDesk
 
 CANNOT_LISTEN = "BAS-5060"
 CHUNK = 1 << 20  # bytes read and sent at once
 IDLE_SECONDS = 60.0  # a connection that moves nothing for so long is closed
-CONNECTIONS = 128  # at most; further ones wait to be accepted
+CONNECTIONS = 256  # at most; further ones wait to be accepted
+QUESTION = 4 << 20  # the longest question of a host in bytes: numbers of pieces
 
 _PATH = re.compile(r"/sha256/(?P<digest>[0-9a-f]{64})")
 
@@ -89,6 +93,32 @@ class _Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         """Say how large a blob is."""
         self._answer(with_body=False)
+
+    def do_POST(self) -> None:
+        """Answer a question about pieces."""
+        desk, length = self.server.desk, self.headers.get("Content-Length", "")
+        self.close_connection = True
+        if not self._is_authorised():
+            self._refuse(HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": "Bearer"})
+        elif desk is None or not self.path.startswith("/swarm/"):
+            self._refuse(HTTPStatus.NOT_IMPLEMENTED)
+        elif not length.isdecimal() or len(length) > 9 or int(length) > QUESTION:
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        else:
+            self._ask(desk, self.rfile.read(int(length)))
+
+    def _ask(self, desk: SwarmDesk, question: bytes) -> None:
+        try:
+            answer = json.dumps(desk.answer(self.path, question)).encode()
+        except ValueError:
+            self._refuse(HTTPStatus.BAD_REQUEST)
+            return
+        self.close_connection = False
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
 
     def _answer(self, *, with_body: bool) -> None:
         if not self._is_authorised():
@@ -172,6 +202,7 @@ class _Server(ThreadingHTTPServer):
         self.blobs = blobs
         self.token = token.encode()
         self.traffic = Traffic()
+        self.desk: SwarmDesk | None = None
         self._context = context
         self._slots = threading.BoundedSemaphore(CONNECTIONS)
         self._open: set[socket.socket] = set()
@@ -219,15 +250,22 @@ class Depot:
         identity: Certificate and key.
         token: What hosts must show; it should be random and of one run only.
         blobs: What is served: path by SHA-256.
+        desk: Who tells hosts which pieces to give each other; None if they do not.
     """
 
     def __init__(
-        self, where: tuple[str, int], identity: Identity, token: str, blobs: Mapping[str, Path]
+        self,
+        where: tuple[str, int],
+        identity: Identity,
+        token: str,
+        blobs: Mapping[str, Path],
+        desk: SwarmDesk | None = None,
     ) -> None:
         self._where = where
         self._context = tls_context(identity)
         self._token = token
         self._blobs = dict(blobs)
+        self._desk = desk
         self._server: _Server | None = None
         self.traffic = Traffic()
 
@@ -237,6 +275,7 @@ class Depot:
         except OSError as error:
             raise _cannot_listen(self._where, error) from error
         self._server.traffic = self.traffic
+        self._server.desk = self._desk
         threading.Thread(
             target=self._server.serve_forever,
             kwargs={"poll_interval": 0.05},
@@ -256,6 +295,10 @@ class Depot:
             self._server.server_close()
             self._server.hang_up()
             self._server = None
+
+    def from_peers(self) -> dict[str, int]:
+        """Return the bytes that hosts have taken from each other, by the taker's name."""
+        return self._desk.from_peers() if self._desk else {}
 
     @property
     def port(self) -> int:

@@ -11,7 +11,14 @@ from typing import Protocol
 
 from bastide.progress import human_bytes
 from bastide.run.events import Event, PhaseStarted, Status, StepEnded
-from bastide.run.state import RunState, advance, end_phase, with_pulled, with_to_pull
+from bastide.run.state import (
+    Fetched,
+    RunState,
+    advance,
+    end_phase,
+    with_pulled,
+    with_to_pull,
+)
 
 TICK_SECONDS = 0.25  # how often transfers are looked at
 PULL_LINE_SECONDS = 5.0  # a plain log gets at most one line a host about a transfer in this time
@@ -49,7 +56,7 @@ class Follower:
     def __init__(self, state: RunState, log: Path, observer: RunObserver) -> None:
         self.state = state
         self._observer = observer
-        self._pulled: Callable[[], Mapping[str, int]] = dict
+        self._pulled: Callable[[], Mapping[str, Fetched]] = dict
         self._started = time.monotonic()
         self._spoken: dict[str, float] = {}
         self._lock = threading.Lock()
@@ -61,8 +68,8 @@ class Follower:
         """Seconds since the start."""
         return time.monotonic() - self._started
 
-    def watch(self, pulled: Callable[[], Mapping[str, int]]) -> None:
-        """Ask ``pulled`` from now on for the bytes that each host has fetched so far."""
+    def watch(self, pulled: Callable[[], Mapping[str, Fetched]]) -> None:
+        """Ask ``pulled`` from now on for what each host has fetched so far."""
         self._pulled = pulled
 
     def expect(self, to_pull: Mapping[str, int]) -> None:
@@ -98,7 +105,7 @@ class Follower:
         """Look at the transfers and tell those who watch."""
         with self._lock:
             before = self.state
-            self.state = with_pulled(self.state, self._pulled().items())
+            self.state = with_pulled(self.state, self._pulled())
             self._say_pulls(before)
             self._observer.show(self.state, self.elapsed)
 
@@ -149,4 +156,6 @@ class Follower:
                 continue
             self._spoken[name] = self.elapsed
             of = f" of {human_bytes(host.to_pull)}" if host.to_pull else ""
-            self._say(f"{name}  {label}  pull artifacts  {human_bytes(host.pulled)}{of}")
+            peers = f", {human_bytes(host.from_peers)} of them from other hosts"
+            peers = peers if host.from_peers else ""
+            self._say(f"{name}  {label}  pull artifacts  {human_bytes(host.pulled)}{of}{peers}")

@@ -15,6 +15,7 @@ from pathlib import Path
 from bastide.errors import PreflightError
 from bastide.layout import Home, RunFolder, SiteFolder
 from bastide.plan.inputs import PlanInputs
+from bastide.plan.pieces import FanOut, fan_out
 from bastide.plan.planner import make_plan
 from bastide.plan.preflight import PreflightInputs, require_fit
 from bastide.plan.resume import Move, next_move
@@ -40,8 +41,11 @@ from bastide.run.runner import (
     run_playbook,
 )
 from bastide.run.settle import Approve, settle, what_is_left
+from bastide.run.state import Fetched
 from bastide.run.summary import ApplyResult, failure_of, host_results, write_summary
 from bastide.run.survey import survey
+from bastide.run.swarm import Swarm
+from bastide.run.swarm_desk import SwarmDesk
 from bastide.run.wanted import Wanted
 from bastide.schema.condition import ControlCondition
 from bastide.schema.facts import SiteFacts
@@ -108,6 +112,7 @@ class Session:
         self._phase = ""
         self._opened: Future[Credentials] | None = None
         self._served: set[str] = set()
+        self._fan_out = FanOut({})
         self._plan: Plan | None = None
         self._move = Move.FRESH
         self._change_over: ChangeOver | None = None
@@ -199,17 +204,21 @@ class Session:
         opened = self._credentials
         opened.keep()
         plan = self.plan
-        passage = Passage(self.folder.id, hashlib.sha256(opened.pass_.encode()).hexdigest())
+        wanted = self.order.wanted
+        share = wanted.site.shares
+        self._fan_out = fan_out(plan.hosts, wanted.read_chunks(), share=share)
+        pass_sha256 = hashlib.sha256(opened.pass_.encode()).hexdigest()
+        passage = Passage(self.folder.id, pass_sha256, self._fan_out)
         stages = {each.host: stage_description(each, inputs, passage) for each in plan.hosts}
         self._served = {blob["sha256"] for stage in stages.values() for blob in stage["blobs"]}
         run_directory.write(
             self.folder,
             run_directory.RunContents(
-                site=self.order.wanted.site,
+                site=wanted.site,
                 site_root=self.order.folder.root,
                 plan=plan,
                 stages=stages,
-                trees=self.order.wanted.trees,
+                trees=wanted.trees,
                 sealed_secrets=opened.sealed,
                 ansible_config=ANSIBLE_CONFIG,
             ),
@@ -237,15 +246,29 @@ class Session:
             )
         blobs = {digest: known[digest] for digest in self._served}
         where = (str(network.control_address), network.depot_port)
-        return Depot(where, credentials.depot, credentials.token, blobs)
+        return Depot(where, credentials.depot, credentials.token, blobs, self._swarm_desk())
+
+    def _swarm_desk(self) -> SwarmDesk | None:
+        """Return who tells hosts which pieces to give each other; None if they are not to."""
+        if not self._fan_out.hosts:
+            return None
+        site = self.order.wanted.site
+        port = site.network.staging_port
+        addresses = {name: (str(host.address), port) for name, host in site.hosts.items()}
+        swarm = Swarm(self._fan_out.sizes, self._fan_out.hosts)
+        return SwarmDesk(swarm, addresses, self.follower.note)
 
     def carry_out(self, depot: Depot) -> Ended:
         """Bring the plan onto the hosts while they pull from ``depot``; return how it ended."""
         names = {str(host.address): n for n, host in self.order.wanted.site.hosts.items()}
 
-        def pulled() -> Mapping[str, int]:
+        def pulled() -> Mapping[str, Fetched]:
             found = depot.traffic.by_address()
-            return {names[address]: size for address, size in found.items() if address in names}
+            sent = {names[address]: n for address, n in found.items() if address in names}
+            peers = depot.from_peers()
+            return {
+                name: Fetched(sent.get(name, 0), peers.get(name, 0)) for name in {*sent, *peers}
+            }
 
         self.follower.watch(pulled)
         self._change_over = ChangeOver(self, self.order.keeper, self._credentials.pass_)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bastide.run.events import Event, Finished, PhaseStarted, Status, StepEnded, StepStarted
@@ -45,8 +45,9 @@ class HostState:
         done: Steps that ended well.
         changed: Steps that changed something.
         failure: What went wrong, if anything did.
-        pulled: Bytes that the host has fetched from the depot.
+        pulled: Bytes that the host has fetched, from the depot and from other hosts.
         to_pull: Bytes that the plan makes it fetch.
+        from_peers: Those of ``pulled`` that came from other hosts.
     """
 
     step: str = ""
@@ -56,6 +57,7 @@ class HostState:
     failure: Failure | None = None
     pulled: int = 0
     to_pull: int = 0
+    from_peers: int = 0
 
 
 @dataclass(frozen=True)
@@ -153,12 +155,26 @@ def end_phase(state: RunState, at: float) -> RunState:
     return dataclasses.replace(state, phases=(*state.phases[:-1], ended))
 
 
-def with_pulled(state: RunState, pulled: Iterable[tuple[str, int]]) -> RunState:
-    """Return the state with the bytes that hosts have fetched so far."""
+@dataclass(frozen=True)
+class Fetched:
+    """What a host has fetched so far, in bytes.
+
+    Args:
+        from_depot: From the control node.
+        from_peers: From other hosts.
+    """
+
+    from_depot: int = 0
+    from_peers: int = 0
+
+
+def with_pulled(state: RunState, fetched: Mapping[str, Fetched]) -> RunState:
+    """Return the state with what hosts have fetched so far."""
     hosts = dict(state.hosts)
-    for name, size in pulled:
-        if name in hosts and hosts[name].pulled != size:
-            hosts[name] = dataclasses.replace(hosts[name], pulled=size)
+    for name, each in fetched.items():
+        total = each.from_depot + each.from_peers
+        if name in hosts and hosts[name].pulled != total:
+            hosts[name] = dataclasses.replace(hosts[name], pulled=total, from_peers=each.from_peers)
     return dataclasses.replace(state, hosts=hosts)
 
 

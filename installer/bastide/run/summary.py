@@ -48,12 +48,13 @@ class HostResult:
         outcome: What it came to.
         changed: Steps that changed something.
         done: Steps that ended well.
-        pulled: Bytes fetched from the depot.
+        pulled: Bytes fetched, from the depot and from other hosts.
         phase: Where it failed; empty if it did not.
         step: Where it failed; empty if it did not.
         message: What was said; empty if it did not fail.
         code: The host agent's own code, if it gave one.
         advice: What to do; empty if it did not fail.
+        from_peers: Bytes of ``pulled`` that came from other hosts.
     """
 
     host: str
@@ -66,6 +67,7 @@ class HostResult:
     message: str = ""
     code: str = ""
     advice: str = ""
+    from_peers: int = 0
 
 
 @dataclass(frozen=True)
@@ -168,11 +170,14 @@ def _host_result(name: str, state: RunState, outcome: Outcome) -> HostResult:
             message=_last_lines(failure.message),
             code=failure.code,
             advice=advise(failure),
+            from_peers=host.from_peers,
         )
     ending = HostOutcome.CHANGED if host.changed else HostOutcome.OK
     if not outcome.succeeded:
         ending = HostOutcome.UNFINISHED
-    return HostResult(name, ending, host.changed, host.done, host.pulled)
+    return HostResult(
+        name, ending, host.changed, host.done, host.pulled, from_peers=host.from_peers
+    )
 
 
 def failure_of(state: RunState, ended: Ended, log: Path) -> RunFailure | None:

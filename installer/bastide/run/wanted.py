@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -37,6 +37,7 @@ class Wanted:
         keep_data: A rollback leaves the vector data as it is.
         road: Upgrade manifests, which say from where the release can be reached.
         forget: Hosts that have left the site and are gone for good.
+        read_chunks: Reads the digests of the chunks of the bundle's large files, by digest.
     """
 
     site: Site
@@ -51,6 +52,7 @@ class Wanted:
     keep_data: bool = False
     road: Road = field(default_factory=Road)
     forget: frozenset[str] = frozenset()
+    read_chunks: Callable[[], Mapping[str, tuple[str, ...]]] = dict
 
     def plan_inputs(
         self, facts: SiteFacts, created: str, secrets: Fingerprints = NO_SECRETS

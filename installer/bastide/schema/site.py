@@ -86,6 +86,10 @@ class Network(Value):
     depot_port: Port = Field(
         default=8740, description="Port on the control node, open only while a plan is applied."
     )
+    staging_port: Port = Field(
+        default=8741,
+        description="Port on which hosts give each other artifacts, open only while they stage.",
+    )
     gateway_name: str = Field(
         default="bastide.internal",
         pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$",
@@ -109,7 +113,7 @@ class Network(Value):
 
     @model_validator(mode="after")
     def _ports_differ(self) -> Self:
-        names = ("gateway_port", "llm_port", "embeddings_port", "vectordb_port")
+        names = ("gateway_port", "llm_port", "embeddings_port", "vectordb_port", "staging_port")
         used: dict[int, str] = {
             METRICS_PORT: "the gateway's own metrics",
             PROMETHEUS_PORT: "Prometheus",
@@ -189,6 +193,11 @@ class UpgradeRules(Value):
         le=3600,
         description="How long a server may take to finish its requests before it restarts, in s.",
     )
+    fan_out: Literal["peers", "depot"] = Field(
+        default="peers",
+        description="From where hosts fetch what several of them lack: from each other as well, or "
+        "all of it from the control node.",
+    )
     leaves_data_on: tuple[Name, ...] = Field(
         default=(),
         description="Hosts whose vector data may stay behind when the vector DB moves away.",
@@ -257,6 +266,7 @@ class Site(Value):
             network.llm_port: "network.llm_port",
             network.embeddings_port: "network.embeddings_port",
             network.vectordb_port: "network.vectordb_port",
+            network.staging_port: "network.staging_port",
             METRICS_PORT: "the gateway's own metrics",
             PROMETHEUS_PORT: "Prometheus",
             ALERTMANAGER_PORT: "Alertmanager",
@@ -290,6 +300,11 @@ class Site(Value):
         floating = self.network.gateway_address
         own = tuple(self.hosts[name].address for name in self.hosts_in(Group.GATEWAY))
         return (*((floating,) if floating else ()), *own)
+
+    @property
+    def shares(self) -> bool:
+        """Whether hosts give each other artifacts."""
+        return self.upgrades.fan_out == "peers" and len(self.hosts) > 1
 
     @property
     def is_monitored(self) -> bool:

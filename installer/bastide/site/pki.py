@@ -53,14 +53,14 @@ class Wish:
         names: DNS names and addresses that it is for.
         since: From when it is valid.
         until: When it ends; the issuer's end, if that is earlier.
-        purpose: What its key may be used for.
+        purposes: What its key may be used for.
     """
 
     common_name: str
     names: tuple[str, ...]
     since: datetime
     until: datetime
-    purpose: x509.ObjectIdentifier = SERVER
+    purposes: tuple[x509.ObjectIdentifier, ...] = (SERVER,)
 
 
 def make_authority(site_name: str, now: datetime) -> Certified:
@@ -93,7 +93,12 @@ def issue_service(authority: Certified, host: str, address: str) -> Certified:
 
 def issue_client(authority: Certified, name: str) -> Certified:
     """Return a certificate with which a machine asks services, and can do nothing else."""
-    return issue(authority, Wish(f"bastide {name}", (), *ALWAYS, CLIENT))
+    return issue(authority, Wish(f"bastide {name}", (), *ALWAYS, (CLIENT,)))
+
+
+def issue_peer(authority: Certified, host: str, address: str) -> Certified:
+    """Return the certificate with which a host gives and takes artifacts during one run."""
+    return issue(authority, Wish(f"bastide peer {host}", (address,), *ALWAYS, (SERVER, CLIENT)))
 
 
 def gateway_names(site: Site) -> tuple[str, ...]:
@@ -223,7 +228,7 @@ def issue(authority: Certified, wish: Wish) -> Certified:
     extensions: list[tuple[x509.ExtensionType, bool]] = [
         (x509.BasicConstraints(ca=False, path_length=None), True),
         (_usage(authority=False), True),
-        (x509.ExtendedKeyUsage([wish.purpose]), False),
+        (x509.ExtendedKeyUsage(wish.purposes), False),
         (x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False),
         (x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), False),
     ]

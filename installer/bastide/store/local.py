@@ -15,9 +15,10 @@ from pydantic import AwareDatetime, ValidationError
 from bastide.errors import BundleError
 from bastide.host.files import fsync_directory, write_atomic
 from bastide.host.lock import LockTaken, exclusive_lock
-from bastide.layout import BUNDLE_MANIFEST, BUNDLE_ROOT, blob_path
+from bastide.layout import BUNDLE_CHUNKS, BUNDLE_MANIFEST, BUNDLE_ROOT, blob_path
 from bastide.schema.artifact import ArtifactKind, BundleRoot, Manifest
 from bastide.schema.base import Sha256, Value
+from bastide.schema.chunks import Chunks
 from bastide.trust.verifier import Trust
 
 DAMAGED = "BAS-3107"
@@ -126,6 +127,27 @@ class Store:
             code=NOTHING_THERE,
             hint="bring one in: bastide import DIR",
         )
+
+    def read_chunks(self, bundle: StoredBundle) -> dict[str, tuple[str, ...]]:
+        """Return the digests of the chunks of a bundle's large blobs, by the blob's digest.
+
+        Bundles of early versions list none.
+
+        Raises:
+            BundleError: The store's copy is missing or damaged.
+        """
+        pins = {entry.path: entry.sha256 for entry in bundle.root.documents}
+        if BUNDLE_CHUNKS not in pins:
+            return {}
+        path = bundle.folder / BUNDLE_CHUNKS
+        content = self._read_checked(path, pins[BUNDLE_CHUNKS], BUNDLE_CHUNKS)
+        try:
+            chunks = Chunks.model_validate_json(content)
+        except ValidationError as error:
+            raise BundleError(
+                f"the store's {path} cannot be read: {error}", code=DAMAGED, hint=AGAIN
+            ) from error
+        return {blob.sha256: blob.chunks for blob in chunks.blobs}
 
     def read_catalogue(self, manifest: Manifest, filename: str) -> bytes:
         """Return the checked bytes of a catalogue file that ``manifest`` lists.

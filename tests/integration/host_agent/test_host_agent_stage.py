@@ -150,7 +150,12 @@ def test_everything_comes_once_and_verified(
     assert result["changed"]
     assert result["bytes"] == sum(path.stat().st_size for path in contents.values())
     assert staged(host) == {digest: path.read_bytes() for digest, path in contents.items()}
-    assert pull(host, description) == {"changed": False, "pulled": [], "bytes": 0}
+    assert pull(host, description) == {
+        "changed": False,
+        "pulled": [],
+        "bytes": 0,
+        "from_peers": 0,
+    }
 
 
 def test_what_an_earlier_run_left_is_continued(

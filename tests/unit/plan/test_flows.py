@@ -69,7 +69,8 @@ def test_a_gateway_asks_the_others_and_not_itself() -> None:
     rules = host_rules(two_hosts(), "host2")
     out = {rule.port: rule.networks for rule in rules if rule.direction == "out"}
     other = (ip_network("10.0.0.11"),)
-    assert out == {8740: (ip_network("10.0.0.1"),), 8081: other, 8082: other, 6333: other}
+    depot = (ip_network("10.0.0.1"),)
+    assert out == {8740: depot, 8741: other, 8081: other, 8082: other, 6333: other}
     assert 8081 not in {rule.port for rule in rules if rule.direction == "in"}
 
 
@@ -198,3 +199,11 @@ def test_parties_have_addresses() -> None:
     assert networks(site, Side.CONTROL) == (ip_network("10.0.0.1"),)
     assert networks(site, Networks((ip_network("10.1.0.0/16"),))) == (ip_network("10.1.0.0/16"),)
     assert networks(site, Group.LLM) == networks(site, Side.HOSTS) == (ip_network("10.0.0.11"),)
+
+
+def test_hosts_give_each_other_artifacts_unless_the_site_says_otherwise() -> None:
+    site, rule = two_hosts(), "in tcp 8741 from 10.0.0.12: hosts give each other artifacts"
+    assert rule in words(site, "host1")
+    assert "out tcp 8741 to 10.0.0.11: hosts give each other artifacts" in words(site, "host2")
+    depot = site.replace(upgrades=site.upgrades.replace(fan_out="depot"))
+    assert not any("8741" in each for each in words(depot, "host1"))

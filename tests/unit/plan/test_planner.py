@@ -7,8 +7,9 @@ import pytest
 
 from bastide.errors import ConfigError, PreflightError
 from bastide.plan.inputs import PlanInputs, TreeDigest
+from bastide.plan.pieces import fan_out
 from bastide.plan.planner import make_plan
-from bastide.plan.stage import stage_description
+from bastide.plan.stage import Passage, stage_description
 from bastide.plan.staleness import is_stale
 from bastide.schema.artifact import ArtifactKind, Component
 from bastide.schema.facts import SiteFacts, UnreachableHost
@@ -348,3 +349,17 @@ def test_a_damaged_generation_is_not_gone_back_to() -> None:
     )
     assert name == "host1"
     assert make_plan(damaged).hosts[0].generation_after == number + 1
+
+
+def test_hosts_that_share_are_told_as_whom_and_what_in_pieces() -> None:
+    inputs = make.make_inputs(make.make_site({"a": SERVING, "b": (Group.LLM,)}))
+    plans = make_plan(inputs).hosts
+    host = next(each for each in plans if each.host == "b")
+    (chat,) = (pull.sha256 for pull in host.pulls if pull.name == "chat")
+    pieces = fan_out(plans, {chat: ("1" * 64,) * 24}, share=True)
+    told = stage_description(host, inputs, Passage(fan_out=pieces))
+    assert told["swarm"] == {"host": "b", "address": "10.0.0.12", "port": 8741}
+    (model,) = (blob for blob in told["blobs"] if "pieces" in blob)
+    assert model["sha256"] == chat
+    assert len(model["pieces"]["sha256"]) == 24
+    assert stage_description(host, inputs)["swarm"] == {}

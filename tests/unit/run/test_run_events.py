@@ -17,7 +17,7 @@ from bastide.run.events import (
     explain,
     parse_event,
 )
-from bastide.run.state import RunState, advance, end_phase, with_pulled
+from bastide.run.state import Fetched, RunState, advance, end_phase, with_pulled
 
 
 def raw(kind: str, **data: Any) -> dict[str, Any]:
@@ -143,7 +143,9 @@ def test_the_first_failure_of_a_host_is_the_one_told() -> None:
 
 
 def test_bytes_of_unknown_hosts_are_ignored() -> None:
-    state = with_pulled(RunState.begin({"host1": 10}), [("host1", 4), ("stranger", 9)])
+    state = with_pulled(
+        RunState.begin({"host1": 10}), {"host1": Fetched(3, 1), "stranger": Fetched(9)}
+    )
     assert state.hosts["host1"].pulled == 4
     assert set(state.hosts) == {"host1"}
 

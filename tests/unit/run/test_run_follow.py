@@ -8,7 +8,7 @@ from bastide.cli.live import TableWatcher
 from bastide.progress import human_bytes
 from bastide.run.events import PhaseStarted, Status, StepEnded, StepStarted
 from bastide.run.follow import Follower
-from bastide.run.state import RunState
+from bastide.run.state import Fetched, RunState
 
 
 class Collector:
@@ -29,9 +29,9 @@ def follow(log: Path, observer: Collector | TableWatcher) -> Follower:
     follower.expect({"host1": 100_000_000})
     follower.event(PhaseStarted("(2/5) STAGE: put artifacts on hosts"))
     follower.event(StepStarted("Artifacts", "base"))
-    follower.watch(lambda: {"host1": 40_000_000})
+    follower.watch(lambda: {"host1": Fetched(40_000_000)})
     follower.tick()
-    follower.watch(lambda: {"host1": 100_000_000})
+    follower.watch(lambda: {"host1": Fetched(60_000_000, 40_000_000)})
     follower.tick()
     follower.event(
         StepEnded("host1", "Artifacts", "base", Status.FAILED, "no room\non disk", seconds=1.5)
@@ -45,7 +45,10 @@ def test_log_and_observer_get_the_same_lines(tmp_path: Path) -> None:
     assert log.read_text().splitlines() == watcher.lines
     assert log.stat().st_mode & 0o777 == 0o600
     text = "\n".join(watcher.lines)
-    assert "host1  (2/5) STAGE  pull artifacts  100.0 MB of 100.0 MB" in text
+    assert (
+        "host1  (2/5) STAGE  pull artifacts  100.0 MB of 100.0 MB, 40.0 MB of them from other"
+        in text
+    )
     assert "host1  (2/5) STAGE  Artifacts  1.5 s  failed" in text
     assert "host1  |  on disk" in text
     assert watcher.states[-1].hosts["host1"].pulled == 100_000_000
@@ -64,7 +67,7 @@ def test_the_table_shows_host_step_state_and_bytes(tmp_path: Path) -> None:
 def test_ticking_reads_transfers_and_stops(tmp_path: Path) -> None:
     watcher = Collector()
     follower = Follower(RunState.begin({"host1": 0}), tmp_path / "log", watcher)
-    follower.watch(lambda: {"host1": 7})
+    follower.watch(lambda: {"host1": Fetched(7)})
     with follower.ticking():
         pass
     assert follower.state.hosts["host1"].pulled == 7

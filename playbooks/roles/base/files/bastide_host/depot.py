@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.client
+import json
 import os
 import ssl
 import time
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from bastide_host.client import trusting
-from bastide_host.host import BLOCK, AgentError, sha256_of
+from bastide_host.host import BLOCK, AgentError, JsonObject, sha256_of
 
 # The modification time of files whose bytes were verified: whatever writes to one ends it.
 _SEAL = 978_307_200 * 10**9  # 2001-01-01
@@ -74,6 +75,13 @@ class Blob:
             return max(self.size - self.partial.stat().st_size, 0)
         return self.size
 
+    def room(self) -> int:
+        """Return how many bytes the file will still take up; a partial file may have holes."""
+        with contextlib.suppress(OSError):
+            found = self.partial.stat()
+            return max(self.size - min(found.st_size, found.st_blocks * 512), 0)
+        return self.size
+
 
 class Depot:
     """The control node's artifact server, over one kept-alive TLS connection.
@@ -96,7 +104,7 @@ class Depot:
         self._port = parts.port or 443
         self._token = token
         self._context = trusting(authority)
-        self._pause = pause
+        self.pause = pause
         self._connection: http.client.HTTPSConnection | None = None
 
     def close(self) -> None:
@@ -105,16 +113,52 @@ class Depot:
             self._connection.close()
             self._connection = None
 
-    def _get(self, sha256: str, start: int) -> http.client.HTTPResponse:
+    def _request(
+        self, method: str, path: str, headers: dict[str, str], body: bytes | None = None
+    ) -> http.client.HTTPResponse:
         if self._connection is None:
             self._connection = http.client.HTTPSConnection(
                 self._host, self._port, timeout=60, context=self._context
             )
-        headers = {"Authorization": f"Bearer {self._token}"}
-        if start:
-            headers["Range"] = f"bytes={start}-"
-        self._connection.request("GET", f"/sha256/{sha256}", headers=headers)
+        headers = {"Authorization": f"Bearer {self._token}", **headers}
+        self._connection.request(method, path, body=body, headers=headers)
         return self._connection.getresponse()
+
+    def _get(self, sha256: str, start: int) -> http.client.HTTPResponse:
+        headers = {"Range": f"bytes={start}-"} if start else {}
+        return self._request("GET", f"/sha256/{sha256}", headers)
+
+    def part(self, sha256: str, offset: int, size: int) -> bytearray:
+        """Return part of a blob, as it comes: the caller verifies it.
+
+        Raises:
+            OSError: The connection broke; so does ``http.client.HTTPException``.
+        """
+        headers = {"Range": f"bytes={offset}-{offset + size - 1}"}
+        response = self._request("GET", f"/sha256/{sha256}", headers)
+        self._check_status(f"the blob {sha256}", response, http.client.PARTIAL_CONTENT)
+        content = bytearray(size)
+        view, done = memoryview(content), 0
+        while done < size:
+            count = response.readinto(view[done : done + BLOCK])
+            if not count:
+                raise http.client.IncompleteRead(b"", size - done)
+            done += count
+        response.read()
+        return content
+
+    def ask(self, path: str, question: JsonObject) -> JsonObject:
+        """Return the control node's answer to a question about pieces.
+
+        Raises:
+            OSError: The connection broke; so does ``http.client.HTTPException``.
+        """
+        body = json.dumps(question, separators=(",", ":")).encode()
+        response = self._request("POST", path, {"Content-Type": "application/json"}, body)
+        answer = response.read()
+        if response.status != http.client.OK:
+            raise http.client.HTTPException(f"the depot answered {response.status}")
+        return dict(json.loads(answer))
 
     def fetch(self, blob: Blob, moved: Callable[[int], None]) -> None:
         """Bring one blob to its destination, continuing what an earlier attempt left.
@@ -134,7 +178,7 @@ class Depot:
                 digest = self._fetch_rest(blob, moved)
             except (OSError, http.client.HTTPException) as error:
                 self.close()
-                self._stop_if_untrusted(error)
+                self.stop_if_untrusted(error)
                 failures = 1 if blob.missing_bytes() < before else failures + 1
                 if failures >= self.ATTEMPTS:
                     raise AgentError(
@@ -143,16 +187,17 @@ class Depot:
                         "check the network between this host and the control node; apply again"
                         " continues where this one stopped",
                     ) from error
-                time.sleep(min(self._pause * 2 ** (failures - 1), 8))
+                time.sleep(min(self.pause * 2 ** (failures - 1), 8))
                 continue
             if digest != blob.sha256 and resumed:  # what lay there was bad: begin anew, once
                 blob.partial.unlink()
                 resumed = False
                 continue
-            self._keep(blob, digest)
+            keep(blob, digest)
             return
 
-    def _stop_if_untrusted(self, error: Exception) -> None:
+    def stop_if_untrusted(self, error: Exception) -> None:
+        """Raise ``AgentError`` if the depot shows a certificate that is not this site's."""
         if isinstance(error, ssl.SSLCertVerificationError):
             raise AgentError(
                 "BAS-6054",
@@ -176,15 +221,15 @@ class Depot:
                     stream.truncate(0)
                     digest = hashlib.sha256()
                     have = 0
-                self._check_status(blob, response, have)
+                wanted = http.client.PARTIAL_CONTENT if have else http.client.OK
+                self._check_status(f"{blob.name} ({blob.sha256})", response, wanted)
                 self._copy(response, stream, (digest.update, moved), blob.size - have)
             stream.flush()
             os.fsync(stream.fileno())
         return digest.hexdigest()
 
-    def _check_status(self, blob: Blob, response: http.client.HTTPResponse, have: int) -> None:
+    def _check_status(self, what: str, response: http.client.HTTPResponse, wanted: int) -> None:
         status = response.status
-        wanted = http.client.PARTIAL_CONTENT if have else http.client.OK
         if status == wanted:
             return
         response.read(BLOCK)
@@ -197,7 +242,7 @@ class Depot:
         if status == http.client.NOT_FOUND:
             raise AgentError(
                 "BAS-6052",
-                f"the depot does not have {blob.name} ({blob.sha256})",
+                f"the depot does not have {what}",
                 "import the bundle again: the store has lost this artifact",
             )
         raise http.client.HTTPException(f"the depot answered {status} {response.reason}")
@@ -222,17 +267,25 @@ class Depot:
         if response.read(1):
             raise AgentError("BAS-6053", "the depot sent more bytes than the manifest promises")
 
-    @staticmethod
-    def _keep(blob: Blob, digest: str) -> None:
-        """Give a complete file its name, or remove it if its bytes are wrong."""
-        if digest != blob.sha256:
-            blob.partial.unlink()
-            raise AgentError(
-                "BAS-6053",
-                f"{blob.name}: expected SHA-256 {blob.sha256}, got {digest}; the file was removed",
-                "apply again; if it happens twice, the store on the control node is damaged:"
-                " run bastide bundle verify and import again",
-            )
-        blob.partial.chmod(0o644)
-        seal(blob.partial)
-        blob.partial.replace(blob.destination)
+
+def keep(blob: Blob, digest: str) -> None:
+    """Give a complete file its name, or remove it if its bytes are wrong.
+
+    Args:
+        blob: What it should be.
+        digest: SHA-256 of what lies in its partial file.
+
+    Raises:
+        AgentError: The bytes are wrong.
+    """
+    if digest != blob.sha256:
+        blob.partial.unlink()
+        raise AgentError(
+            "BAS-6053",
+            f"{blob.name}: expected SHA-256 {blob.sha256}, got {digest}; the file was removed",
+            "apply again; if it happens twice, the store on the control node is damaged:"
+            " run bastide bundle verify and import again",
+        )
+    blob.partial.chmod(0o644)
+    seal(blob.partial)
+    blob.partial.replace(blob.destination)

@@ -123,14 +123,17 @@ OPTIONAL = frozenset(
         "certificates_prom",
     }
 )
+# In /run/bastide: with what this run asks the depot and writes vectors, and by what its hosts know
+# each other; the last two are empty if hosts give each other nothing.
+OF_THIS_RUN = ("depot_token", "pass", "peer_pem", "peers_ca_pem")
 
 
 def write_secrets(paths: Paths, secrets: Mapping[str, str], groups: list[str]) -> JsonObject:
-    """Write the secrets that a host of ``groups`` needs, and the two of this run.
+    """Write the secrets that a host of ``groups`` needs, and those of this run.
 
     Args:
         paths: The host's paths.
-        secrets: By name, as in ``SECRET_FILES``, ``depot_token`` and ``pass``.
+        secrets: By name, as in ``SECRET_FILES`` and ``OF_THIS_RUN``.
         groups: The host's groups.
 
     Raises:
@@ -148,6 +151,6 @@ def write_secrets(paths: Paths, secrets: Mapping[str, str], groups: list[str]) -
             changed.append(path)
             if name == "gateway_keys_map":
                 make_known(paths, secrets[name])
-    for name in ("depot_token", "pass"):  # of this run only
+    for name in OF_THIS_RUN:
         write_atomic(paths.run / name, secrets.get(name, "").encode(), 0o600)
     return {"changed": bool(changed), "files": changed}

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from bastide_host.depot import Blob, Depot, seal
 from bastide_host.host import AgentError, JsonObject, Paths, fsync_directory
+from bastide_host.pieces import PieceFile
+from bastide_host.swarm import Haul, fetch_rest, sharing
 
 SPACE_RESERVE = 64 << 20  # what must stay free beside the bytes to pull
 
@@ -45,7 +49,7 @@ def check_space(blobs: Iterable[Blob]) -> None:
         while not folder.is_dir():
             folder = folder.parent
         device = folder.stat().st_dev
-        needed[device] = needed.get(device, 0) + blob.missing_bytes()
+        needed[device] = needed.get(device, 0) + blob.room()
         places[device] = folder
     for device, amount in needed.items():
         room = os.statvfs(places[device])
@@ -76,14 +80,16 @@ class Progress:
         self._total = total
         self._done = 0
         self._spoken = 0.0
+        self._lock = threading.Lock()
 
     def moved(self, amount: int) -> None:
         """Add ``amount`` bytes."""
-        self._done += amount
-        if time.monotonic() - self._spoken > 0.5:
-            self._spoken = time.monotonic()
-            state = {"step": self._step, "done": self._done, "total": self._total}
-            self._file.write_text(json.dumps(state) + "\n", encoding="utf-8")
+        with self._lock:
+            self._done += amount
+            if time.monotonic() - self._spoken > 0.5:
+                self._spoken = time.monotonic()
+                state = {"step": self._step, "done": self._done, "total": self._total}
+                self._file.write_text(json.dumps(state) + "\n", encoding="utf-8")
 
 
 def stage(paths: Paths, description: JsonObject, token: str, authority: Path) -> JsonObject:
@@ -103,16 +109,51 @@ def stage(paths: Paths, description: JsonObject, token: str, authority: Path) ->
     for blob in set(blobs) - set(missing):
         seal(blob.destination)  # an earlier release's agent did not, or somebody touched it
     check_space(missing)
-    total = sum(blob.missing_bytes() for blob in missing)
-    if missing:
-        progress = Progress(paths, "stage", total)
-        depot = Depot(description["depot"]["url"], token, authority)
-        try:
-            for blob in missing:
-                depot.fetch(blob, progress.moved)
-        finally:
-            depot.close()
+    if not missing:
+        return {"changed": False, "pulled": [], "bytes": 0, "from_peers": 0}
+    files = _piece_files(blobs, description)
+    total = sum(_bytes_of(blob, files) for blob in missing)
+    progress = Progress(paths, "stage", total)
+    url = description["depot"]["url"]
+    haul = Haul(
+        host=description.get("swarm", {}).get("host", ""),
+        files=list(files.values()),
+        depot=lambda: Depot(url, token, authority),
+        moved=progress.moved,
+    )
+    shared = sharing(paths, description, haul) if haul.host else contextlib.nullcontext()
+    with shared, contextlib.closing(haul.depot()) as depot:
+        for blob in missing:
+            _complete(depot, blob, files.get(blob.sha256), progress)
         for folder in sorted({blob.destination.parent for blob in missing}):
             fsync_directory(folder)
     names = [blob.name for blob in missing]
-    return {"changed": bool(missing), "pulled": names, "bytes": total}
+    return {"changed": True, "pulled": names, "bytes": total, "from_peers": haul.from_peers}
+
+
+def _piece_files(blobs: Iterable[Blob], description: JsonObject) -> dict[str, PieceFile]:
+    """Return the files that come in pieces, by digest.
+
+    Without peers, a file comes whole, unless an earlier run has left pieces of it.
+    """
+    tables = {each["sha256"]: each["pieces"] for each in description["blobs"] if "pieces" in each}
+    shares = bool(description.get("swarm"))
+    found = {}
+    for blob in blobs:
+        if blob.sha256 in tables and (shares or blob.partial.exists()):
+            found[blob.sha256] = PieceFile(blob, tables[blob.sha256])
+            found[blob.sha256].survey()
+    return found
+
+
+def _bytes_of(blob: Blob, files: Mapping[str, PieceFile]) -> int:
+    file = files.get(blob.sha256)
+    return sum(piece.size for piece in file.missing) if file else blob.missing_bytes()
+
+
+def _complete(depot: Depot, blob: Blob, file: PieceFile | None, progress: Progress) -> None:
+    """Bring a blob from the depot, or what peers have not given of it."""
+    if file is None:
+        depot.fetch(blob, progress.moved)
+    elif not file.finished:
+        fetch_rest(depot, file, progress.moved)
