@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 UPLOADS = 3  # pieces that one host is asked for at the same time
-# Pieces that leave the control node at the same time for hosts that can pass them on. The fewer, the
-# sooner each is whole, and only a whole piece can be passed on; one would not keep the link busy.
+# Pieces that leave the control node at the same time for hosts that can pass them on. The fewer,
+# the sooner each is whole, and only then can it be passed on; too few would not fill the link.
 LANES = 4
 ALONE = 2  # the same for one host that can pass nothing on
 FIRST_SECONDS = 60.0  # how long a piece may take as long as nobody knows how fast the network is
