@@ -50,7 +50,7 @@ def show_ledger(view: LedgerView) -> None:
     """Print the entries, one a line, and the head to note down."""
     console = stdout()
     for entry in view.entries:
-        head = f"{entry.number:>5}  {entry.at.wall}  {entry.who.user:<10} {entry.operation:<12} "
+        head = f"{entry.number:>5}  {entry.at.wall}  {entry.who.user:<10} {entry.operation:<20} "
         console.print(head, end="", markup=False)
         console.print(f"{entry.outcome:<8}", style=_STYLES[entry.outcome], end="")
         details = "  ".join(f"{name}={_short(value)}" for name, value in entry.details.items())

@@ -14,8 +14,9 @@ from bastide.schema.publishing import SCHEMAS, json_schema
 def command(name: str) -> None:
     """Print the JSON Schema of one kind of file.
 
-    NAME is one of: bundle, chunks, delta, lock, manifest, model, plan, policy, prices, receipt,
-    rehearsal, release, site, suite, target, volume, workload. Editors that know YAML schemas
+    NAME is one of: bundle, chunks, delta, expectations, isolation, ledger, lock, manifest, model,
+    plan, policy, prices, receipt, rehearsal, release, scores, site, suite, target, verification,
+    volume, workload. That of the ledger is one line's. Editors that know YAML schemas
     complete and check your files with it.
     """
     click.echo(json.dumps(json_schema(name), indent=2))

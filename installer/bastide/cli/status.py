@@ -124,7 +124,8 @@ def _view(status: SiteStatus) -> None:
             style = "" if state == UNITS_OK else "red"
             console.print(f"  unit        {unit} {state}", style=style or None, markup=False)
         for each in host.generations:
-            proved = f"good since {each.good_since}" if each.good_since else "not proved"
+            proved = f"good since {each.good_since}{_age(each.good_since)}"
+            proved = proved if each.good_since else "not proved"
             live = "live, " if each.live else ""
             console.print(f"  has         {each.number}: {live}{proved}", markup=False)
         for snapshot in host.snapshots:
@@ -135,9 +136,24 @@ def _view(status: SiteStatus) -> None:
             console.print(f"  under way   ! {what}", style="red", markup=False)
         for what in host.drift:
             console.print(f"  drift       ! {what}", style="red", markup=False)
+    unwell = [host.host for host in status.hosts if not (host.reachable and _is_well(host))]
+    words = f"not well: {', '.join(unwell)}" if unwell else "every host answers, its units run"
+    console.print(f"\n{words}", style="red" if unwell else None, markup=False)
     _view_certificates(status.certificates)
     if any(host.state in {"drifted", "differs", "empty", "under way"} for host in status.hosts):
         console.print("", "`bastide plan` shows what would bring them there.", sep="\n")
+
+
+def _age(since: str) -> str:
+    """Return for how long that is, in words; empty if the clocks do not agree."""
+    try:
+        seconds = (datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds()
+    except (TypeError, ValueError):
+        return ""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f", {seconds // size:.0f} {unit}"
+    return ", just now" if seconds >= 0 else ""
 
 
 def _view_certificates(due: tuple[CertificateChange, ...]) -> None:

@@ -8,6 +8,9 @@ from bastide.schema.artifact import BundleRoot, Manifest
 from bastide.schema.base import Value
 from bastide.schema.chunks import Chunks
 from bastide.schema.delta import Delta
+from bastide.schema.expectations import Expectations
+from bastide.schema.isolation_report import IsolationReport
+from bastide.schema.ledger import Entry
 from bastide.schema.lock import Lock
 from bastide.schema.model_card import CatalogueCard
 from bastide.schema.plan import Plan
@@ -16,9 +19,11 @@ from bastide.schema.prices import PriceBook
 from bastide.schema.receipt import Receipt
 from bastide.schema.rehearsal import Rehearsal
 from bastide.schema.release import Release
+from bastide.schema.scores import GenerationScores
 from bastide.schema.site import Site
 from bastide.schema.suite import Suite
 from bastide.schema.target import Target
+from bastide.schema.verification import VerificationReport
 from bastide.schema.volume import Volume
 from bastide.schema.workload import Workload
 
@@ -26,6 +31,9 @@ SCHEMAS: dict[str, type[Value]] = {
     "bundle": BundleRoot,
     "chunks": Chunks,
     "delta": Delta,
+    "expectations": Expectations,
+    "isolation": IsolationReport,
+    "ledger": Entry,
     "lock": Lock,
     "manifest": Manifest,
     "model": CatalogueCard,
@@ -35,9 +43,11 @@ SCHEMAS: dict[str, type[Value]] = {
     "receipt": Receipt,
     "rehearsal": Rehearsal,
     "release": Release,
+    "scores": GenerationScores,
     "site": Site,
     "suite": Suite,
     "target": Target,
+    "verification": VerificationReport,
     "volume": Volume,
     "workload": Workload,
 }
