@@ -19,6 +19,7 @@ from bastide.host.files import write_atomic
 from bastide.layout import Home, SiteFolder
 from bastide.render.isolation_page import html
 from bastide.run.ask import Line
+from bastide.run.interrupt import cancellable
 from bastide.run.watch import start_watch, stop_watch
 from bastide.schema.isolation_report import IsolationReport
 from bastide.schema.receipt import decode64, fingerprint
@@ -121,7 +122,7 @@ def watch(site_dir: Path, wanted: Watch, report_dir: Path | None) -> IsolationRe
         start_watch(line)
     if wanted.start:
         return WatchBegun(tuple(site.hosts))
-    failed = "" if wanted.stop else _meanwhile(wanted)
+    failed = "" if wanted.stop else _until_its_end(line, wanted)
     records = stop_watch(line)
     said = statement(
         site,
@@ -158,7 +159,18 @@ def _new_folder(folder: SiteFolder) -> Path:
     return folder.reports / f"isolation-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
 
 
-def _meanwhile(wanted: Watch) -> str:
+def _until_its_end(line: Line, wanted: Watch) -> str:
+    """Let the watch go on; return what failed meanwhile. No host is left watching."""
+    with cancellable() as asked:
+        try:
+            failed = _meanwhile(wanted, asked)
+        except BaseException:
+            stop_watch(line)
+            raise
+    return failed or ("the watch was stopped on request before its end" if asked.is_set() else "")
+
+
+def _meanwhile(wanted: Watch, asked: threading.Event) -> str:
     """Run the command, or let the time pass; return how the command failed."""
     with progress().task("watch all hosts", total=1, unit="steps") as task:
         if wanted.around:
@@ -167,7 +179,7 @@ def _meanwhile(wanted: Watch) -> str:
             except process.ProcessError as error:
                 return str(error)
         else:
-            threading.Event().wait(wanted.seconds)
+            asked.wait(wanted.seconds)
         task.advance(1)
     return ""
 

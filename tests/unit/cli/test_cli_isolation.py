@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -63,6 +66,41 @@ def hosts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hosts:
 
 def verify(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["verify", "--site", "site", *arguments])
+
+
+def signals_after(monkeypatch: pytest.MonkeyPatch, hosts: Hosts, *numbers: signal.Signals) -> None:
+    """Let this process get signals once the hosts are being watched."""
+    ask = hosts.ask
+
+    def then_signal(line: Line, command: str, *rest: Any, **more: Any) -> dict[str, Reply]:
+        replies = ask(line, command, *rest, **more)
+        if command == "watch-start":
+            for place, number in enumerate(numbers):
+                threading.Timer(0.3 + 0.3 * place, os.kill, (os.getpid(), number)).start()
+        return replies
+
+    monkeypatch.setattr(watch, "ask", then_signal)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_watch_that_is_stopped_leaves_nobody_watching(
+    hosts: Hosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    signals_after(monkeypatch, hosts, number)
+    ended = verify("--isolation", "--seconds", "600", "--report", "out")
+    assert ended.exit_code == 7
+    assert "stopped on request before its end" in ended.output
+    assert [command for command, _ in hosts.asked] == ["watch-start", "watch-stop"]
+    assert (tmp_path / "out/isolation.json").exists()
+
+
+def test_a_watch_around_a_command_is_ended_by_the_second_signal(
+    hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signals_after(monkeypatch, hosts, signal.SIGINT, signal.SIGINT)
+    ended = verify("--isolation", "sleep", "600")
+    assert ended.exit_code != 0
+    assert [command for command, _ in hosts.asked] == ["watch-start", "watch-stop"]
 
 
 def test_a_watch_is_begun_and_ended_and_leaves_a_signed_report(
