@@ -106,6 +106,11 @@ class Watch:
     seconds: float
     around: tuple[str, ...]
 
+    @property
+    def asked(self) -> int:
+        """How many things were asked for that exclude one another."""
+        return self.start + self.stop + bool(self.around)
+
 
 def watch(site_dir: Path, wanted: Watch, report_dir: Path | None) -> IsolationResult | WatchBegun:
     """Watch the hosts of a site as asked for, and report.

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from bastide.cli import isolation as proof
-from bastide.cli.context import load_context, site_option
+from bastide.cli.context import SiteContext, load_context, site_option
 from bastide.cli.output import progress, reports, stdout
 from bastide.cli.recording import recorded
 from bastide.render.report import html
@@ -142,19 +142,27 @@ def command(  # noqa: PLR0913 - click's options
     on purpose shows that the recorders see. isolation.html and isolation.json, signed, go to
     reports/isolation-<time>/; exit code 7 unless there is none. See docs/isolation.md.
     """
-    asked = [start, stop, bool(around), check_file is not None]
-    if not isolation and any(asked):
-        raise click.UsageError("--start, --stop, --check and a command are for --isolation")
+    watch = proof.Watch(start, stop, seconds, around)
     if isolation:
-        if sum(asked) > 1:
-            raise click.UsageError("--start, --stop, --check and a command exclude one another")
-        if check_file is not None:
-            return proof.check(check_file)
-        return proof.watch(site_dir, proof.Watch(start, stop, seconds, around), report_dir)
+        return _prove_isolation(site_dir, report_dir, watch, check_file)
+    if watch.asked or check_file is not None:
+        raise click.UsageError("--start, --stop, --check and a command are for --isolation")
     context = load_context(site_dir)
+    return context.expected() if only_expectations else _run_suite(context, report_dir, select)
+
+
+def _prove_isolation(
+    site_dir: Path, report_dir: Path | None, watch: proof.Watch, check_file: Path | None
+) -> Result:
+    if watch.asked + (check_file is not None) > 1:
+        raise click.UsageError("--start, --stop, --check and a command exclude one another")
+    if check_file is not None:
+        return proof.check(check_file)
+    return proof.watch(site_dir, watch, report_dir)
+
+
+def _run_suite(context: SiteContext, report_dir: Path | None, select: str) -> Result:
     expected = context.expected()
-    if only_expectations:
-        return expected
     access = open_access(context.site, context.folder, context.home)
     stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     folder = report_dir or context.folder.reports / stamp

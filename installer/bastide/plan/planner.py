@@ -21,7 +21,7 @@ from bastide.plan.path import Route, solve
 from bastide.plan.places import Moves, misplaced, path_changes
 from bastide.schema.artifact import ArtifactKind
 from bastide.schema.facts import HostFacts
-from bastide.schema.plan import HostPlan, Plan
+from bastide.schema.plan import HostPlan, Plan, UserChange
 from bastide.schema.release import RESTART_ORDER
 
 NO_FACTS = "BAS-5002"
@@ -94,13 +94,6 @@ def plan_host(needs: HostNeeds, inputs: PlanInputs) -> HostPlan:
         units=changes.units(needs, facts, touched),
         collected=switching.collected(facts, after, inputs.site.upgrades.keep_generations),
     )
-    strays = (
-        *changes.stopped(needs, facts),
-        *misplaced(needs, facts, inputs.agent),
-        *(f"unit {unit} runs with older files or programs" for unit in facts.outdated),
-        *(f"user {user.name} is missing" for user in moves.users if facts.users),
-        *_filter_drift(facts),
-    )
     plan = HostPlan(
         host=needs.host,
         address=str(inputs.site.hosts[needs.host].address),
@@ -113,7 +106,7 @@ def plan_host(needs: HostNeeds, inputs: PlanInputs) -> HostPlan:
         packages=packages,
         files=changes.files(needs, facts),
         units=moves.units,
-        drift=(*damage, *strays, *_unproved(facts)) if same else (),
+        drift=(*damage, *_strays(needs, inputs, moves.users)) if same else (),
         disk_needed=changes.disk(needs, facts) if moves.built else {},
         users=moves.users,
         ports=contract.ports(needs, facts, inputs.site, moves.units),
@@ -128,6 +121,19 @@ def plan_host(needs: HostNeeds, inputs: PlanInputs) -> HostPlan:
         collected=moves.collected,
     )
     return contract.with_data(plan, switching.data_steps(inputs, facts, moves.units, moves.number))
+
+
+def _strays(needs: HostNeeds, inputs: PlanInputs, users: tuple[UserChange, ...]) -> tuple[str, ...]:
+    """Return in what a host differs from its own generation, damaged files left out."""
+    facts = inputs.facts.hosts[needs.host]
+    return (
+        *changes.stopped(needs, facts),
+        *misplaced(needs, facts, inputs.agent),
+        *(f"unit {unit} runs with older files or programs" for unit in facts.outdated),
+        *(f"user {user.name} is missing" for user in users if facts.users),
+        *_filter_drift(facts),
+        *_unproved(facts),
+    )
 
 
 def _filter_drift(facts: HostFacts) -> tuple[str, ...]:
