@@ -257,7 +257,7 @@ def _of_another_site(_stand: SecureStand) -> str:
 
 
 def _of_the_site_ca(stand: SecureStand) -> str:
-    wish = pki.Wish("x", (), *pki.ALWAYS, pki.CLIENT)
+    wish = pki.Wish("x", (), *pki.ALWAYS, (pki.CLIENT,))
     made = pki.issue(stand.secrets.authority, wish)
     return made.certificate_pem + made.key_pem
 
