@@ -55,7 +55,7 @@ class Keeper(Operator):
             sys.stdout.write(f"no hardening index {label}: apt-get install lynis\n")
             return None
         line = (
-            f"python {ROOT}/benchmarks/lynis.py --lab {LAB} --host host1 --label {label} "
+            f"python {ROOT}/tests/torture/lynis_index.py --lab {LAB} --host host1 --label {label} "
             "--into lynis.jsonl"
         )
         found: dict[str, Any] = json.loads(self.types(line).stdout)

@@ -1,7 +1,7 @@
 """Lynis' hardening index of a lab host: before Bastide, with it, and after it.
 
-    python benchmarks/lynis.py --lab NAME --host host1 --label before --into lynis.jsonl
-    python benchmarks/lynis.py --table lynis.jsonl
+    python tests/torture/lynis_index.py --lab NAME --host host1 --label before --into lynis.jsonl
+    python tests/torture/lynis_index.py --table lynis.jsonl
 
 Carries this machine's Lynis (Debian's package) to the host, audits there as root, and takes it away
 again. A line of JSON has the index and every test that cost points. The table compares the labels;
