@@ -209,7 +209,7 @@ def roll(authority: str, site_dir: Path, reason: str) -> Changed:  # noqa: ARG00
     now = datetime.now(UTC)
 
     def how(secrets: Secrets) -> Secrets:
-        keyring = rolling.begun(secrets.keyring, site.name, reason.strip(), now)
+        keyring = rolling.begun(secrets.keyring, site, reason.strip(), now)
         return replace(secrets, keyring=keyring)
 
     with exclusive_lock(folder.lock, "a roll of the machines CA"):

@@ -156,7 +156,7 @@ def _depot(secrets: Secrets, site: Site, now: datetime, fault: str) -> Iterator[
 
 def _machines(keyring: Keyring, site: Site, now: datetime, fault: str) -> Iterator[Due]:
     authority = keyring.machines_ca
-    if keyring.roll is not None:
+    if keyring.roll is not None and serving_hosts(site):
         yield Due(MACHINES_CA, "renew", rolling.why(keyring))
     for name in machine_names(site):
         leaf, asked = keyring.machines.get(name), keyring.asked.get(name)

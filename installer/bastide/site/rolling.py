@@ -9,6 +9,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from bastide.errors import ConfigError
+from bastide.plan.tls import serving_hosts
+from bastide.schema.site import Site
 from bastide.site import pki
 from bastide.site.codes import ROLL_NOTHING, ROLL_UNDER_WAY
 from bastide.site.keyring import Keyring, Leaf, Roll, RollStep
@@ -20,19 +22,19 @@ STEPS: dict[RollStep, str] = {
 }
 
 
-def begun(keyring: Keyring, site_name: str, why: str, now: datetime) -> Keyring:
+def begun(keyring: Keyring, site: Site, why: str, now: datetime) -> Keyring:
     """Return the keyring with a new CA that the next plan makes known to machines.
 
     Args:
         keyring: The site's.
-        site_name: The site's name.
+        site: The site.
         why: Why, for plans and the ledger.
         now: The present time.
 
     Raises:
         ConfigError: The site has no machines CA, or its roll is under way.
     """
-    if keyring.machines_ca is None:
+    if keyring.machines_ca is None or not serving_hosts(site):
         raise ConfigError(
             "no machines of this site show each other certificates: there is no CA to replace",
             code=ROLL_NOTHING,
@@ -44,7 +46,7 @@ def begun(keyring: Keyring, site_name: str, why: str, now: datetime) -> Keyring:
             code=ROLL_UNDER_WAY,
             hint="`bastide plan` and `bastide apply` go on with it; begin anew after the last step",
         )
-    made = pki.make_machines_authority(site_name)
+    made = pki.make_machines_authority(site.name)
     new = Leaf(certificate_pem=made.certificate_pem, key_pem=made.key_pem, made=now)
     return keyring.replace(roll=Roll(step="trust", why=why, other=new))
 

@@ -16,8 +16,8 @@ from click.testing import CliRunner
 from bastide.cli.main import main
 from bastide.layout import Home, SiteFolder
 from bastide.run.control import authority_fault
+from bastide.schema.site import Group, Site
 from bastide.site import pki, vault
-from bastide.site.config import load_site
 from bastide.site.create import create_site
 from bastide.site.keyring import Keyring, Leaf
 from bastide.site.secrets import (
@@ -28,15 +28,16 @@ from bastide.site.secrets import (
 )
 
 pytestmark = pytest.mark.integration
+SERVED = (Group.LLM, Group.EMBEDDINGS, Group.VECTORDB)
 
 
 class Desk:
     """A site's folder, and a CA beside it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, site: Site | None = None) -> None:
         self.root = root
         self.folder, self.home = SiteFolder(root / "site"), Home(root / "home")
-        create_site(self.folder, make.make_site(), self.home, datetime.now(UTC))
+        create_site(self.folder, site or make.make_site(), self.home, datetime.now(UTC))
         self.openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
                      "-nodes", "-subj", "/CN=Corp Root", "-days", "400", "-keyout", "root.key",
                      "-out", "root.pem")  # fmt: skip
@@ -126,9 +127,13 @@ def test_what_cannot_be_done_is_said(desk: Desk, arguments: tuple[str, ...], cod
 
 
 def test_a_roll_of_the_machines_ca_is_kept_with_its_reason_and_goes_on_by_plan(
-    tmp_path: Path, desk: Desk
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    site = load_site(desk.folder.root)
+    monkeypatch.setenv("BASTIDE_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv(vault.PASSWORD_FILE_VARIABLE, raising=False)
+    site = make.make_site({"svc": SERVED, "gate": (Group.GATEWAY,)})
+    site = site.replace(certificates=site.certificates.replace(mutual_tls=True))
+    desk = Desk(tmp_path, site)
     secrets = open_secrets(desk.folder, desk.home)
     ca = pki.make_machines_authority(site.name)
     now = datetime.now(UTC)

@@ -39,9 +39,7 @@ def planned(secrets: Secrets, site: Site) -> Secrets:
 
 
 def asked(secrets: Secrets, site: Site) -> Secrets:
-    return replace(
-        secrets, keyring=rolling.begun(secrets.keyring, site.name, "a key was stolen", NOW)
-    )
+    return replace(secrets, keyring=rolling.begun(secrets.keyring, site, "a key was stolen", NOW))
 
 
 def done(secrets: Secrets) -> Secrets:
@@ -168,11 +166,21 @@ def test_a_second_roll_and_one_of_nothing_are_refused() -> None:
     site = spread()
     secrets = asked(fresh(site), site)
     with pytest.raises(ConfigError, match="step 1 of 3") as caught:
-        rolling.begun(secrets.keyring, site.name, "again", NOW)
+        rolling.begun(secrets.keyring, site, "again", NOW)
     assert caught.value.code == "BAS-2191"
     with pytest.raises(ConfigError) as caught:
-        rolling.begun(Keyring(), site.name, "why", NOW)
+        rolling.begun(Keyring(), site, "why", NOW)
     assert caught.value.code == "BAS-2190"
+
+
+def test_a_site_that_no_longer_uses_mutual_tls_has_nothing_to_roll_until_it_does_again() -> None:
+    site, without = spread(), spread(mutual_tls=False)
+    with pytest.raises(ConfigError) as caught:
+        rolling.begun(fresh(site).keyring, without, "why", NOW)
+    assert caught.value.code == "BAS-2190"
+    vault = asked(fresh(site), site)
+    assert renewal.due(vault, without, NOW) == ()
+    assert {each.name for each in renewal.due(vault, site, NOW)} == {renewal.MACHINES_CA}
 
 
 def test_the_machines_ca_is_listed_and_has_no_end() -> None:
