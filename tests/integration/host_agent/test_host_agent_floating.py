@@ -66,9 +66,13 @@ def other() -> Iterator[tuple[str, str]]:
             subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
 
 
+# In a container, /sys may be that of another network name space: nothing may be read from it.
+BARE = 'mount -t tmpfs none /sys; exec "$@"'
+
+
 def seen(namespace: str, *gateways: str) -> dict[str, Any]:
     asked = json.dumps({"address": VIP, "here": HERE, "gateways": gateways})
-    program = [sys.executable, "-c", ASK, asked]
+    program = ["sh", "-c", BARE, "sh", sys.executable, "-c", ASK, asked]
     found: dict[str, Any] = json.loads(run("ip", "netns", "exec", namespace, *program))
     return found
 

@@ -13,7 +13,6 @@ import select
 import socket
 import struct
 import time
-from pathlib import Path
 
 from bastide_host.host import JsonObject
 from bastide_host.watch_packets import ARP, IPV4, Program
@@ -76,7 +75,7 @@ def _owners(interface: str, address: str) -> set[str]:
     target = socket.inet_aton(address)
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ARP)) as line:
         line.bind((interface, ARP))
-        own = bytes.fromhex(_hardware(interface).replace(":", ""))
+        own = line.getsockname()[4]  # not from /sys, which may be another name space's
         if len(own) != 6:
             return found
         question = b"".join((
@@ -90,12 +89,6 @@ def _owners(interface: str, address: str) -> set[str]:
                 if len(answer) == _ARP_SIZE and answer[6:8] == b"\0\2" and answer[14:18] == target:
                     found.add(answer[8:14].hex(":"))
     return found
-
-
-def _hardware(interface: str) -> str:
-    with contextlib.suppress(OSError):
-        return Path(f"/sys/class/net/{interface}/address").read_text(encoding="ascii").strip()
-    return ""
 
 
 def _senders(interface: str) -> set[tuple[str, int]]:
