@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from bastide.errors import PreflightError
 from bastide.plan.inputs import PlanInputs
 from bastide.schema.facts import DataSnapshot, HostFacts
-from bastide.schema.plan import DataStep, HostPlan, UnitChange
+from bastide.schema.plan import DataStep, HostPlan, Plan, UnitChange
 from bastide.schema.release import DataMigration, Gate, MigrationKind, MigrationReverse
-from bastide.schema.site import Group, Site
+from bastide.schema.site import SERVING, Group, Site
 
 VECTORDB_UNIT = "bastide-vectordb.service"
 NO_EMBEDDINGS = "BAS-5083"
@@ -41,6 +41,31 @@ def host_order(site: Site, canary: str | None) -> tuple[str, ...]:
         return name != canary, Group.GATEWAY in groups, Group.VECTORDB in groups
 
     return tuple(sorted(site.hosts, key=place))
+
+
+def early_gateways(plan: Plan) -> tuple[str, ...]:
+    """Return the gateways' hosts whose turn comes before some service runs anywhere.
+
+    So it is when a site is installed whose gateways share their hosts with services: the first of
+    them answers 503 until the last host has had its turn.
+    """
+    hosts, found = plan.hosts, []
+    for turn, host in enumerate(hosts):
+        served = {
+            group
+            for number, each in enumerate(hosts)
+            for group in each.groups
+            if number <= turn or not _starts(each, group)
+        }
+        wanted = {group for each in hosts for group in each.groups} & set(SERVING)
+        if Group.GATEWAY in host.groups and not wanted <= served:
+            found.append(host.host)
+    return tuple(found)
+
+
+def _starts(host: HostPlan, group: Group) -> bool:
+    unit = f"bastide-{group}.service"
+    return any((each.name, each.action) == (unit, "start") for each in host.units)
 
 
 def gates_of(inputs: PlanInputs, hosts: tuple[HostPlan, ...]) -> tuple[Gate, ...]:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from bastide.plan.resume import Move
+from bastide.plan.switching import early_gateways
 from bastide.run.events import Event, PhaseStarted, Status, StepEnded
 from bastide.run.gates import GateKeeper, GateResult
 from bastide.run.runner import Outcome
@@ -135,7 +136,7 @@ class ChangeOver:
 
     # --- inside ------------------------------------------------------------------------------
     def _in_one_go(self, move: Move) -> Ended:
-        outcome = self._play(INSTALL, self._hosts())
+        outcome = self._play(INSTALL, self._hosts(), self._partial())
         if outcome.succeeded:
             return self._retire(outcome)
         if not self._begun:
@@ -164,7 +165,7 @@ class ChangeOver:
         return self._switch([name for name in self._hosts() if name != canary], stay_out=False)
 
     def _switch(self, hosts: Iterable[str], *, stay_out: bool) -> Ended | None:
-        variables = {"bastide_stay_out": "true"} if stay_out else {}
+        variables = {"bastide_stay_out": "true"} if stay_out else self._partial()
         outcome = self._play(SWITCH, hosts, variables)
         return None if outcome.succeeded else self._undo(outcome)
 
@@ -242,6 +243,11 @@ class ChangeOver:
 
     def _hosts(self) -> tuple[str, ...]:
         return tuple(host.host for host in self._stage.plan.hosts)
+
+    def _partial(self) -> dict[str, str]:
+        """Return the variable that names gateways with nothing behind them at their turn."""
+        early = early_gateways(self._stage.plan)
+        return {"bastide_partial": ",".join(early)} if early else {}
 
     def _has_stand_in(self, canary: str) -> bool:
         """Return whether other hosts do all that the canary does, so that it can stay out."""

@@ -180,3 +180,21 @@ def test_an_unproved_generation_is_a_change_and_has_gates() -> None:
     )
     assert any("cut off" in what for what in again.hosts[0].drift)
     assert again.changes
+
+
+TWO_GATEWAYS = {"host1": SERVING, "host2": (Group.LLM, Group.GATEWAY)}
+
+
+def test_a_gateway_may_come_before_what_it_needs_only_if_nobody_serves_it() -> None:
+    inputs = make.make_inputs(make.make_site(TWO_GATEWAYS))
+    plan = make_plan(inputs)
+    assert [host.host for host in plan.hosts] == ["host2", "host1"]
+    assert switching.early_gateways(plan) == ("host2",)  # no vector DB, no embeddings yet
+    done = make.applied(inputs, plan)
+    assert switching.early_gateways(make_plan(done)) == ()
+
+
+def test_one_gateway_comes_last_and_needs_everything() -> None:
+    site = make.make_site({"host1": (Group.GATEWAY,), "host2": SERVING[:-1]})
+    assert switching.early_gateways(make_plan(make.make_inputs(site))) == ()
+    assert switching.early_gateways(make_plan(make.make_inputs())) == ()

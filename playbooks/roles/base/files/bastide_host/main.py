@@ -104,7 +104,9 @@ _READ_ONLY: dict[str, Command] = {
     "metrics": lambda paths, options: keep_telling(paths, options.seconds),
     "support": lambda paths, _options: support(paths),
     "uninstall-list": lambda paths, _options: uninstall_list(paths),
-    "health": lambda paths, options: health(paths, options.units, options.seconds),
+    "health": lambda paths, options: health(
+        paths, options.units, options.seconds, partial=options.partial
+    ),
 }
 # They change only the running gateway, may wait for long, and can be repeated or undone at any
 # time: none of them keeps another agent waiting.
@@ -173,6 +175,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("command", choices=sorted(_COMMANDS))
     parser.add_argument(
         "--unit", dest="units", action="append", default=[], help="to restart, to await"
+    )
+    parser.add_argument(
+        "--partial", action="store_true", help="services on other hosts are still to come"
     )
     parser.add_argument("--root", type=Path, default=Path("/"), help="another root, for tests")
     parser.add_argument("--stage", default="-", help="stage description; - is standard input")

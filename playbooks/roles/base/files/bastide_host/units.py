@@ -31,6 +31,8 @@ _ANSWER_SECONDS = 5.0
 _UP_SECONDS = 20.0  # for servers that are given requests again before a reload
 _RELOAD_SECONDS = 30.0
 
+ASKING = ("bastide-gateway.service", "bastide-keepalived.service")  # well if others are
+
 
 def _last_words(unit: str) -> str:
     argv = ["journalctl", f"--unit={unit}", f"--lines={ERROR_TAIL}", "--no-pager", "--output=cat"]
@@ -108,10 +110,15 @@ def _unhealthy(unit: str, what: str) -> AgentError:
     )
 
 
-def answers(paths: Paths, url: str) -> str:
+def answers(paths: Paths, url: str, *, partial: bool = False) -> str:
     """Return an empty text if ``url`` answers 200, else what happened instead.
 
     A unit without a URL has told systemd that it is well, or it would not be active.
+
+    Args:
+        paths: The host's paths.
+        url: Where it answers; may be empty.
+        partial: 503 is well, too: what stands behind it is still to come.
     """
     if not url:
         return ""
@@ -120,7 +127,8 @@ def answers(paths: Paths, url: str) -> str:
             connection.request("GET", urllib.parse.urlsplit(url).path)
             response = connection.getresponse()
             body = response.read(400).decode("utf-8", "replace")
-            return "" if response.status == http.client.OK else f"answered {response.status} {body}"
+            well = {http.client.OK, http.client.SERVICE_UNAVAILABLE if partial else http.client.OK}
+            return "" if response.status in well else f"answered {response.status} {body}"
     except (OSError, http.client.HTTPException) as error:
         return f"gave no answer: {error}"
 
@@ -132,7 +140,9 @@ def _given_up(unit: str) -> bool:
     return fields.get("ActiveState") == "failed" or (restarts.isdigit() and int(restarts) > 2)
 
 
-def wait_healthy(paths: Paths, unit: str, url: str, seconds: float) -> float:
+def wait_healthy(
+    paths: Paths, unit: str, url: str, seconds: float, *, partial: bool = False
+) -> float:
     """Wait until a unit answers at ``url``; return after how many seconds it did.
 
     Raises:
@@ -141,7 +151,7 @@ def wait_healthy(paths: Paths, unit: str, url: str, seconds: float) -> float:
     started = time.monotonic()
     deadline = started + seconds
     while True:
-        fault = answers(paths, url)
+        fault = answers(paths, url, partial=partial)
         if not fault:
             break
         if _given_up(unit):
@@ -155,13 +165,16 @@ def wait_healthy(paths: Paths, unit: str, url: str, seconds: float) -> float:
     return time.monotonic() - started
 
 
-def health(paths: Paths, units: list[str], seconds: float) -> JsonObject:
+def health(
+    paths: Paths, units: list[str], seconds: float, *, partial: bool = False
+) -> JsonObject:
     """Wait until units (all of this host's, if none is named) answer.
 
     Args:
         paths: The host's paths.
         units: Names of units.
         seconds: How long to wait for all of them together.
+        partial: Other hosts that the gateway needs have not begun to serve yet.
     """
     services = (read_json(paths.current / "etc/host.json") or {}).get("services", {})
     deadline = time.monotonic() + seconds
@@ -170,7 +183,9 @@ def health(paths: Paths, units: list[str], seconds: float) -> JsonObject:
         if unit not in services:
             raise AgentError("BAS-6060", f"{unit} is not a service of this host's generation")
         left = max(deadline - time.monotonic(), 1.0)
-        waited[unit] = round(wait_healthy(paths, unit, services[unit], left), 2)
+        waited[unit] = round(
+            wait_healthy(paths, unit, services[unit], left, partial=partial and unit in ASKING), 2
+        )
     return {"changed": False, "healthy": waited}
 
 
