@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from load_operator import Loader, is_flowing, until
 from site_operator import brings
+from upgrade_site import catalogue
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
@@ -20,6 +22,7 @@ LAB = "e2emany"
 RELEASE = "starter-2026.12.0"
 HOST3 = "  host3:\n    address: {0}\n    groups: [llm]\n"
 SECRETS = "/etc/bastide/secrets"
+SOON = 30.0  # seconds; what it takes on an idle machine is in docs/many-hosts.md
 
 
 class Fleet(Loader):
@@ -50,10 +53,22 @@ class Fleet(Loader):
         return answer.returncode == 0 and bool(json.loads(answer.stdout)["result"]["healthy"])
 
 
+def was_short(seen: dict[str, Any]) -> None:
+    """Fail unless connections were all that broke, and answers came again soon."""
+    broken = ("Connect", "Read", "Write", "RemoteProtocol")
+    for kind in seen["kinds"].values():
+        assert all(error.startswith(broken) for error in kind["errors"]), seen
+        assert kind["longest_gap"] < SOON, seen
+    assert seen["hanging"] == 0, seen
+
+
 @pytest.fixture(scope="module")
 def fleet(lab_tools: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:  # noqa: ARG001
     fleet = Fleet(tmp_path_factory.mktemp("many"), LAB)
-    with fleet.with_lab(*brings(RELEASE), "bastide lab up --hosts 3"):
+    # Golden questions have tests of their own, and take minutes.
+    catalogue(fleet.folder / "catalogue")
+    lines = (line.replace("build", "build --catalogue catalogue") for line in brings(RELEASE))
+    with fleet.with_lab(*lines, "bastide lab up --hosts 3"):
         fleet.types(
             f"bastide init site --lab --release {RELEASE} "
             f"--host host1={fleet.address('host1')}:llm,embeddings,vectordb,gateway "
@@ -108,8 +123,7 @@ def test_a_gateway_that_dies_hands_the_address_over(fleet: Fleet) -> None:
         until(fleet.healthy)
     assert took < 20
     assert fleet.holder() == fleet.other(first)
-    for kind in seen["kinds"].values():  # what was cut was cut once a connection
-        assert kind["failed"] <= 3, seen
+    was_short(seen)
 
 
 def test_a_gateways_host_that_dies_hands_it_over(fleet: Fleet) -> None:
@@ -124,8 +138,7 @@ def test_a_gateways_host_that_dies_hands_it_over(fleet: Fleet) -> None:
         log = fleet.folder / "host-dies.log"
         answered = log.read_text().count("\n")
         until(lambda: is_flowing(log, answered + 20))
-    for kind in seen["kinds"].values():
-        assert kind["failed"] <= 3, seen
+    was_short(seen)
     fleet.types("bastide lab up")
     until(fleet.healthy, 120)
     assert fleet.holder() == "host1"
@@ -138,7 +151,9 @@ def test_an_apply_sends_the_address_away_before_a_restart(fleet: Fleet) -> None:
     assert "restart" in json.dumps(plan)
     with fleet.load("restart") as seen:
         fleet.asks("apply --yes")
-    # Each gateway restarts in turn: an address may move twice, and cuts what was open each time.
+    was_short(seen)
+    # Each gateway restarts in turn: the address may move twice, and cuts what is open each time,
+    # once a connection. Nobody is refused, as when a gateway dies.
     for kind in seen["kinds"].values():
         assert kind["failed"] <= 4, seen
     assert fleet.healthy()
