@@ -6,7 +6,6 @@ uninstalling takes away (the packet filter, nftables itself) the recorder has to
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import pytest

@@ -40,8 +40,8 @@ def test_a_gateway_with_nothing_behind_it_is_well_only_while_that_is_to_come(
     tmp_path: Path,
     url: str,
     status: int,
-    partial: bool,  # noqa: FBT001
-    well: bool,  # noqa: FBT001
+    partial: bool,
+    well: bool,
 ) -> None:
     fault = answers(Paths(tmp_path), f"{url}/{status}", partial=partial)
     assert (fault == "") is well

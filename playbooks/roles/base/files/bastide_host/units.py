@@ -165,9 +165,7 @@ def wait_healthy(
     return time.monotonic() - started
 
 
-def health(
-    paths: Paths, units: list[str], seconds: float, *, partial: bool = False
-) -> JsonObject:
+def health(paths: Paths, units: list[str], seconds: float, *, partial: bool = False) -> JsonObject:
     """Wait until units (all of this host's, if none is named) answer.
 
     Args:
