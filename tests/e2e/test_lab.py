@@ -183,6 +183,26 @@ def test_up_again_changes_nothing(lab: LabState, in_lab: Runner) -> None:
     )
 
 
+def test_hosts_that_run_are_bounded_and_the_bound_outlives_their_power(
+    lab: LabState, in_lab: Runner
+) -> None:
+    spin = "import time; end = time.time() + 2\nwhile time.time() < end: pass\n"
+    spin += "print(time.process_time())"
+
+    def used() -> float:
+        return float(in_lab("python3", "-c", spin, host="host1").stdout)
+
+    try:
+        result(bastide("lab", "up", "--name", lab.name, "--cpus", "0.25", "--json"))
+        assert used() < 1.0  # of two seconds; half of it is for processes that were running before
+        bastide("lab", "kill", "--name", lab.name, "--host", "host1")
+        assert result(bastide("lab", "up", "--name", lab.name, "--json"))["cpus"] == 0.25
+        assert used() < 1.0
+    finally:
+        free = result(bastide("lab", "up", "--name", lab.name, "--cpus", "0", "--json"))
+    assert free["cpus"] == 0
+
+
 def test_another_release_is_refused(lab: LabState) -> None:
     done = bastide("lab", "up", "--name", lab.name, "--release", "trixie")
     assert done.returncode == 1

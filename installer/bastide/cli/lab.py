@@ -52,6 +52,8 @@ def _view_state(state: LabState) -> None:
     console = output.stdout()
     console.print(f"Lab {state.name}: Debian {state.release}, no route out", markup=False)
     console.print(f"  {'control':<8} {state.control_address:<15} this machine, in its own network")
+    if state.cpus:
+        console.print(f"  each host has {state.cpus:g} CPUs at most")
     for host in state.hosts:
         word = "[green]up[/]" if host.alive else "[red]down[/]"
         console.print(f"  {host.name:<8} {host.address:<15} {word}  console: {host.console}")
@@ -79,8 +81,14 @@ def _view_state(state: LabState) -> None:
     metavar="URL",
     help="Debian mirror for the first build of the root file system; else Debian's own.",
 )
+@click.option(
+    "--cpus",
+    type=click.FloatRange(0),
+    help="CPUs that each host may use at most, also of hosts that run; 0 for all of this "
+    "machine.  [default: what the lab has, or 0]",
+)
 @output.reports(_view_state)
-def up(name: str, hosts: int | None, release: str, mirror: str) -> LabState:
+def up(name: str, hosts: int | None, release: str, mirror: str, cpus: float | None) -> LabState:
     """Raise the lab, or repair and extend the one that is there.
 
     Boots what is down, adds hosts if more are asked for, then proves on every node that no route
@@ -88,7 +96,7 @@ def up(name: str, hosts: int | None, release: str, mirror: str) -> LabState:
     cache; later ones take seconds. Killed half-way, the next call carries on.
     """
     return manager.up(
-        LabSpec(name=name, hosts=hosts, release=release, mirror=mirror),
+        LabSpec(name=name, hosts=hosts, release=release, mirror=mirror, cpus=cpus),
         layout.Home.default(),
         layout.cache_directory(),
         output.progress(),

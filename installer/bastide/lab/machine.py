@@ -6,21 +6,15 @@ share the units' groups, and stopping a service on one would kill its namesake o
 
 from __future__ import annotations
 
-import contextlib
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 from bastide.host import process
-from bastide.lab import process_record, wait
+from bastide.lab import control_groups, process_record, wait
 from bastide.lab.errors import HOST_DIED, STILL_RUNNING, LabError
 from bastide.lab.state import LabHost, LabState
 from bastide.layout import LabFolder, LabHostFolder
-
-_CGROUPS = Path("/sys/fs/cgroup")
-# The hierarchies that matter where version 1 is mounted: systemd's own, 2, and two for accounts.
-_HIERARCHIES = ("systemd", "unified", "memory", "cpu")
-_SYSTEMD_RUNS = Path("/run/systemd/system")
 
 # Moves itself into the host's control groups, records who it is, then becomes systemd-nspawn, so
 # that there is never a host without a record, whenever the command that boots it is killed.
@@ -69,27 +63,6 @@ def nspawn_argv(lab: str, host: LabHost, disk: Path) -> list[str]:
     ]
 
 
-def _cgroup_directories(name: str) -> tuple[Path, ...]:
-    """Return a host's own control groups; none where systemd runs this machine and owns them."""
-    if _SYSTEMD_RUNS.is_dir():
-        return ()
-    if (_CGROUPS / "cgroup.procs").exists():  # version 2 alone
-        return (_CGROUPS / name,)
-    return tuple(
-        _CGROUPS / hierarchy / name
-        for hierarchy in _HIERARCHIES
-        if (_CGROUPS / hierarchy / "cgroup.procs").exists()
-    )
-
-
-def _scope_argv(name: str) -> tuple[str, ...]:
-    """Return what starts a host in a scope of its own where systemd runs this machine."""
-    if not _SYSTEMD_RUNS.is_dir():
-        return ()
-    scope = ("systemd-run", "--quiet", "--scope", "--collect", "--property=Delegate=yes")
-    return (*scope, f"--unit={name}", "--slice=bastide-lab.slice")
-
-
 def boot(state: LabState, name: str) -> None:
     """Start a host and return at once; it outlives this process.
 
@@ -100,13 +73,11 @@ def boot(state: LabState, name: str) -> None:
     own = LabFolder(state.folder).host(name)
     unit = unit_name(state.name, name)
     clear(state.name, own)
-    groups = _cgroup_directories(unit)
-    for group in groups:
-        group.mkdir(exist_ok=True)
+    groups = control_groups.make(unit)
     process.run(
         [
             *("setsid", "--fork"),
-            *_scope_argv(unit),
+            *control_groups.scope_argv(unit),
             *("sh", "-c", LAUNCHER, "launcher", str(own.process), str(own.console)),
             *(str(group) for group in groups),
             "--",
@@ -119,6 +90,12 @@ def boot(state: LabState, name: str) -> None:
             code=HOST_DIED,
             hint=f"read {own.console}",
         )
+    bound(state, name)
+
+
+def bound(state: LabState, name: str) -> None:
+    """Give a running host the processor time that its lab says."""
+    control_groups.bound(unit_name(state.name, name), state.cpus)
 
 
 def alive(own: LabHostFolder) -> bool:
@@ -158,7 +135,7 @@ def clear(lab: str, own: LabHostFolder) -> None:
     if runner is not None and process_record.running(runner):
         doomed = [runner, *process_record.descendants(runner)]
         process_record.send(runner, signal.SIGKILL)
-    groups = _cgroup_directories(unit_name(lab, own.root.name))
+    groups = control_groups.directories(unit_name(lab, own.root.name))
 
     def gone() -> bool:
         rest = [one for one in doomed if process_record.running(one)] + list(_members(groups))
@@ -173,26 +150,15 @@ def clear(lab: str, own: LabHostFolder) -> None:
             hint="run the same command again; `ps -ef` shows what they wait for",
         )
     own.process.unlink(missing_ok=True)
-    _remove_groups(groups)
+    control_groups.remove(groups)
 
 
 def _members(groups: tuple[Path, ...]) -> Iterator[process_record.Process]:
     """Yield the running processes in control groups that only a lab's launcher fills."""
-    for group in groups:
-        for procs in [*group.glob("**/cgroup.procs")]:
-            with contextlib.suppress(OSError):
-                for pid in {int(line) for line in procs.read_text().split()}:
-                    found = process_record.lookup(pid)
-                    if found is not None:
-                        yield found
-
-
-def _remove_groups(groups: tuple[Path, ...]) -> None:
-    for group in groups:
-        below = sorted(group.glob("**/"), reverse=True)
-        for directory in below:
-            with contextlib.suppress(OSError):  # a busy one is tried again by the next command
-                directory.rmdir()
+    for pid in control_groups.members(groups):
+        found = process_record.lookup(pid)
+        if found is not None:
+            yield found
 
 
 def tail(console: Path, lines: int = 15) -> str:

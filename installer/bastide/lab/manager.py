@@ -98,7 +98,8 @@ def _wanted(spec: LabSpec, home: Home) -> LabState:
         )
     present = len(before.hosts) if before is not None else 0
     count = max(present, spec.hosts or 1)
-    return describe(spec, folder, count)
+    cpus = spec.cpus if spec.cpus is not None else (before.cpus if before is not None else 0.0)
+    return describe(spec, folder, count).replace(cpus=cpus)
 
 
 def describe(spec: LabSpec, folder: LabFolder, count: int) -> LabState:
@@ -177,7 +178,9 @@ def _boot(state: LabState, progress: Progress) -> None:
             own = folder.host(host)
             if machine.alive(own) and not machine.connected(own, state.host(host).namespace):
                 machine.power_off(own, _POWER_OFF_SECONDS)  # its network was taken from it
-            if not machine.alive(own):
+            if machine.alive(own):
+                machine.bound(state, host)
+            else:
                 machine.boot(state, host)
             readiness.wait(state, host, stop)
             task.advance(1)

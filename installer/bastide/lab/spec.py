@@ -28,6 +28,7 @@ class LabSpec:
         name: Of the lab; several labs live side by side. At most 16 characters.
         hosts: How many hosts at least; None keeps those that the lab has, or makes one.
         release: Debian release of the hosts.
+        cpus: How many CPUs each host may use at most, 0: all; None keeps what the lab has.
         mirror: Where the packages of the first build come from; empty: Debian's own.
 
     Raises:
@@ -38,6 +39,7 @@ class LabSpec:
     hosts: int | None = None
     release: str = DEFAULT_RELEASE
     mirror: str = ""
+    cpus: float | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name)

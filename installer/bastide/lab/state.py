@@ -38,6 +38,7 @@ class LabState(Value):
     ssh_private_key: Path = Field(description="The key that the hosts let in.")
     known_hosts: Path = Field(description="The hosts' own keys, pinned.")
     ssh_config: Path = Field(description="For `ssh -F`, on the control node.")
+    cpus: float = Field(default=0.0, ge=0, description="CPUs of each host at most; 0: no bound.")
     hosts: tuple[LabHost, ...] = Field(description="In the order of their numbers.")
 
     def host(self, name: str) -> LabHost:

@@ -11,7 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from bastide.lab import air_gap, disks, ownership, process_record, requirements, rootfs, trees, wait
+from bastide.lab import (
+    air_gap,
+    control_groups,
+    disks,
+    ownership,
+    process_record,
+    requirements,
+    rootfs,
+    trees,
+    wait,
+)
 from bastide.lab.errors import LabError
 from bastide.layout import LabFolder
 
@@ -175,3 +185,31 @@ def test_a_reused_id_is_not_signalled() -> None:
 def test_waiting_ends_at_its_deadline() -> None:
     assert wait.until(lambda: True, 0)
     assert not wait.until(lambda: False, 0)
+
+
+@pytest.mark.parametrize(("cpus", "quota"), [(0, -1), (0.5, 10_000), (2, 40_000), (0.001, 1_000)])
+def test_a_share_of_the_processors_is_a_quota_of_each_period(cpus: float, quota: int) -> None:
+    assert control_groups.quota(cpus) == quota
+
+
+def test_a_bound_is_written_where_either_version_of_control_groups_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control_groups, "_SYSTEMD_RUNS", tmp_path / "none")
+    old, new = tmp_path / "v1", tmp_path / "v2"
+    for hierarchy in ("cpu", "memory"):
+        (old / hierarchy).mkdir(parents=True)
+        (old / hierarchy / "cgroup.procs").touch()
+    new.mkdir()
+    (new / "cgroup.procs").touch()
+    for root in (old, new):
+        monkeypatch.setattr(control_groups, "_ROOT", root)
+        control_groups.make("one")
+        if root is old:
+            (old / "cpu/one/cpu.cfs_quota_us").touch()
+        control_groups.bound("one", 0.5)
+    assert (old / "cpu/one/cpu.cfs_quota_us").read_text() == "10000"
+    assert (old / "cpu/one/cpu.cfs_period_us").read_text() == "20000"
+    assert not [*(old / "memory/one").iterdir()]
+    assert (new / "one/cpu.max").read_text() == "10000 20000"
+    assert (new / "cgroup.subtree_control").read_text() == "+cpu"
