@@ -21,6 +21,7 @@ from bastide.schema.plan import PackageChange, PathChange, UnitChange, UserChang
 from bastide.schema.site import Group
 
 AGENT = str(HOST_OPT / "bin/bastide_host.py")
+AGENT_CODE = str(HOST_OPT / "bin/bastide_host.code")
 APT_SOURCE = "/etc/apt/sources.list.d/bastide.list"
 APT_SOURCE_TEXT = (
     "# Bastide's packages of this release; each was verified by SHA-256 when it came.\n"
@@ -228,6 +229,7 @@ def _run(needs: HostNeeds) -> Iterator[PathChange]:
     """Yield what every run writes that changes anything."""
     why = "lock, progress and the run's token; gone after a reboot"
     yield PathChange(path="/run/bastide", why=why, whole=True, certain=False)
+    yield PathChange(path=AGENT_CODE, why="the host agent, compiled", certain=False)
     for name, what in (
         ("good.json", "which generations have passed their gates"),
         ("transition.json", "the switch under way; gone at its end"),

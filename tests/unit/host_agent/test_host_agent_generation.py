@@ -277,7 +277,7 @@ def test_a_file_that_is_no_model_is_found_before_the_switch(host: Paths) -> None
 def settle(host: Paths) -> dict[str, Any]:
     """Bring the host to where nothing is to be done; return what ``settled`` is given."""
     stage = {**describe(host), "repository": []}
-    prepare.prepare(host, "program")
+    prepare.prepare(host, prepare.Program("program"))
     prepare.write_secrets(host, {"ca_pem": "CA"}, [])
     generation.generation(host, stage)
     switched(host, stage)

@@ -27,8 +27,9 @@ def host(tmp_path: Path) -> Paths:
 
 
 def test_the_second_prepare_changes_nothing(host: Paths) -> None:
-    assert prepare.prepare(host, "print()")["changed"]
-    assert prepare.prepare(host, "print()") == {
+    program = prepare.Program("print()")
+    assert prepare.prepare(host, program)["changed"]
+    assert prepare.prepare(host, program) == {
         "changed": False,
         "folders": [],
         "sources_aside": [],

@@ -6,6 +6,7 @@ hosts over plain SSH. Both load it by its path, because it lies in no package of
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent / "bastide_host"
@@ -14,11 +15,30 @@ _PROGRAM = '''\
 """The host agent, joined from the modules of the package bastide_host: do not edit."""
 import importlib.abc
 import importlib.util
+import marshal
 import sys
+import zlib
 
+DIGEST = "{digest}"
 SOURCES = {{
 {sources}
 }}
+
+
+def kept_code():
+    """Return the modules compiled, as `prepare` has left them beside this file for this Python."""
+    try:
+        with open(__file__.removesuffix(".py") + ".code", "rb") as file:
+            content = file.read()
+    except (NameError, OSError):
+        return {{}}
+    mark = importlib.util.MAGIC_NUMBER + DIGEST.encode()
+    code = content[len(mark) + 4 :]
+    whole = content[: len(mark) + 4] == mark + zlib.crc32(code).to_bytes(4, "big")
+    return marshal.loads(code) if whole else {{}}
+
+
+CODE = kept_code()
 
 
 class Joined(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
@@ -33,6 +53,9 @@ class Joined(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
     def get_source(self, name):
         return SOURCES[name]
 
+    def get_code(self, name):
+        return CODE.get(name) or super().get_code(name)
+
 
 sys.meta_path.insert(0, Joined())
 from bastide_host.main import main
@@ -45,5 +68,7 @@ def join(package: Path = PACKAGE) -> str:
     """Return the modules of ``package`` as the text of one Python program; always the same."""
     names = {path: f"bastide_host.{path.stem}" for path in package.glob("*.py")}
     names[package / "__init__.py"] = "bastide_host"
-    sources = (f"    {name!r}: {path.read_text()!r}," for path, name in sorted(names.items()))
-    return _PROGRAM.format(sources="\n".join(sources))
+    lines = (f"    {name!r}: {path.read_text()!r}," for path, name in sorted(names.items()))
+    sources = "\n".join(lines)
+    digest = hashlib.sha256(sources.encode()).hexdigest()
+    return _PROGRAM.format(digest=digest, sources=sources)

@@ -25,7 +25,7 @@ from bastide_host.host import AgentError, JsonObject, Paths, only_one
 from bastide_host.inventory import inventory
 from bastide_host.keys import set_keys
 from bastide_host.packages import install_packages
-from bastide_host.prepare import prepare, write_secrets
+from bastide_host.prepare import Program, prepare, write_secrets
 from bastide_host.recovery import restore_activate, restore_receive
 from bastide_host.reembed import reembed, reembed_exchange, reembed_final
 from bastide_host.retire import retire
@@ -54,9 +54,13 @@ def _given() -> JsonObject:
     return dict(getattr(sys.modules["__main__"], "given", {}))
 
 
-def _own_text() -> str | None:
-    """Return this program's text if its starter kept it in ``program``."""
-    return getattr(sys.modules["__main__"], "program", None)
+def _self() -> Program | None:
+    """Return this program if its starter kept its text in ``program``."""
+    own = sys.modules["__main__"]
+    text = getattr(own, "program", None)
+    if text is None:
+        return None
+    return Program(text, getattr(own, "DIGEST", ""), getattr(own, "SOURCES", {}))
 
 
 def _stage_command(paths: Paths, options: argparse.Namespace) -> JsonObject:
@@ -141,7 +145,7 @@ _STREAMS: dict[str, Callable[[Paths], int]] = {
 }
 _CHANGING: dict[str, Command] = {
     "keys": lambda paths, _options: set_keys(paths, _given()),
-    "prepare": lambda paths, _options: prepare(paths, _own_text()),
+    "prepare": lambda paths, _options: prepare(paths, _self()),
     "secrets": lambda paths, options: write_secrets(
         paths, json.load(sys.stdin), options.groups.split(",")
     ),
@@ -158,7 +162,6 @@ _CHANGING: dict[str, Command] = {
     "retire": lambda paths, options: retire(paths, options.seconds),
     "note": lambda paths, _options: note(paths, _given()),
     "uninstall": lambda paths, _options: uninstall(paths, _given()),
-    "restart": lambda paths, options: restart(paths, options.units),
     "gateway-ahead": lambda paths, _options: gateway_ahead(paths),
     "firewall-load": lambda paths, _options: firewall.load(paths),
     "firewall-keep": lambda paths, _options: firewall.keep(
@@ -166,7 +169,17 @@ _CHANGING: dict[str, Command] = {
     ),
 }
 
-_UNLOCKED = {**_READ_ONLY, **_TRAFFIC, **_BESIDE}
+
+def _restart(paths: Paths, options: argparse.Namespace) -> JsonObject:
+    """Restart units; nobody is kept waiting for what they take to answer."""
+    with only_one(paths):
+        done = restart(paths, options.units)
+    answers = options.answers and options.units
+    waited = health(paths, options.units, options.seconds) if answers else {}
+    return {**waited, **done}
+
+
+_UNLOCKED = {**_READ_ONLY, **_TRAFFIC, **_BESIDE, "restart": _restart}
 _COMMANDS = {*_UNLOCKED, *_RECOVERY, *_CHANGING, *_STREAMS}
 
 
@@ -179,6 +192,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--partial", action="store_true", help="services on other hosts are still to come"
     )
+    parser.add_argument("--answers", action="store_true", help="restart: wait until they answer")
     parser.add_argument("--root", type=Path, default=Path("/"), help="another root, for tests")
     parser.add_argument("--stage", default="-", help="stage description; - is standard input")
     parser.add_argument("--token-file", type=Path, help="file with the depot's token")

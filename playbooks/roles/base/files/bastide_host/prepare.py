@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import marshal
 import re
+import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bastide_host.host import AgentError, JsonObject, Paths, read_json, text_of, write_atomic
@@ -68,18 +72,59 @@ def set_sources_aside(paths: Paths) -> list[str]:
     return moved
 
 
-def prepare(paths: Paths, program: str | None) -> JsonObject:
+@dataclass(frozen=True)
+class Program:
+    """The agent itself, to be kept for the later commands.
+
+    Args:
+        text: The joined program.
+        digest: Of its modules.
+        sources: The modules: name → text.
+    """
+
+    text: str
+    digest: str = ""
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+
+def _compile(place: Path, program: Program) -> None:
+    """Keep the modules' code where the joined program looks for it, unless it is there.
+
+    Compiling them takes as long as much of what the agent is called for, and an apply calls it
+    dozens of times. The content: Python's magic number, the digest, a checksum, a marshalled map.
+    """
+    mark = importlib.util.MAGIC_NUMBER + program.digest.encode()
+    if place.is_file() and place.read_bytes().startswith(mark):
+        return
+    code = marshal.dumps(
+        {
+            name: compile(text, f"<{name}>", "exec", dont_inherit=True)
+            for name, text in program.sources.items()
+        }
+    )
+    write_atomic(place, mark + zlib.crc32(code).to_bytes(4, "big") + code)
+
+
+def _keep(paths: Paths, program: Program) -> bool:
+    """Write the agent and its compiled modules; return whether the agent was another one."""
+    agent = paths.opt / "bin" / "bastide_host.py"
+    changed = write_atomic(agent, program.text.encode(), 0o755)
+    if program.sources:
+        _compile(agent.with_suffix(".code"), program)
+    return changed
+
+
+def prepare(paths: Paths, program: Program | None) -> JsonObject:
     """Make the host ready to take artifacts: folders, no internet sources, the agent itself.
 
     Args:
         paths: The host's paths.
-        program: The agent's own text, to be kept for the later commands; None if unknown.
+        program: The agent itself; None if unknown.
     """
     folders = make_folders(paths)
     (paths.etc / "retired.json").unlink(missing_ok=True)  # it is in service again
     moved = set_sources_aside(paths)
-    agent = paths.opt / "bin" / "bastide_host.py"
-    kept = program is not None and write_atomic(agent, program.encode(), 0o755)
+    kept = program is not None and _keep(paths, program)
     changed = bool(folders or moved or kept)
     return {"changed": changed, "folders": folders, "sources_aside": moved, "agent": kept}
 
