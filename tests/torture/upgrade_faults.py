@@ -6,7 +6,7 @@ import os
 import random
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,13 +24,13 @@ class Strike:
         site: Where.
         process: The installer.
         chance: What it draws from.
-        target: Number of the generation that the installer goes to.
+        targets: Host → number of the generation that the installer goes to.
     """
 
     site: Site
     process: subprocess.Popen[bytes]
     chance: random.Random
-    target: int
+    targets: Mapping[str, int]
 
     def cause(self, kind: str) -> tuple[str, Callable[[], None]]:
         """Cause a fault; return what it was and what removes its cause."""
@@ -81,7 +81,7 @@ class Strike:
         units = ("llm", "embeddings") + (("vectordb",) if host == "host1" else ())
         unit = self.chance.choice(units)
         folder = f"/etc/systemd/system/bastide-{unit}.service.d"
-        test = f'[ "$(readlink /opt/bastide/current)" != generations/{self.target} ]'
+        test = f'[ "$(readlink /opt/bastide/current)" != generations/{self.targets[host]} ]'
         line = "false" if always else test.replace('"', '\\"')
         text = f'[Service]\nExecStartPre=+/bin/sh -c "{line}"\n'
         write = f"mkdir -p {folder}; cat > {folder}/torture.conf; systemctl daemon-reload"
@@ -96,7 +96,7 @@ class Strike:
         """Flip one bit of a model; nothing but the re-run can put it right."""
         host = self.chance.choice(HOSTS)
         disk = self.site.disk(host)
-        links = (disk / f"opt/bastide/generations/{self.target}/models").glob("*.gguf")
+        links = (disk / f"opt/bastide/generations/{self.targets[host]}/models").glob("*.gguf")
         names = sorted(link.readlink().name for link in links)
         models = [disk / "var/lib/bastide/models" / name for name in names]
         if not models:  # the generation is not built yet: one that it may be built with

@@ -16,7 +16,6 @@ from upgrade_judge import chat, faults_of, query
 from upgrade_site import COMMAND_SECONDS, HOSTS, NEW, OLD, Known, Site, kill_hard, timed
 
 POINTS_AT_FIRST = 300
-NUMBERS = {OLD: 1, NEW: 2}  # of their generations
 
 
 @dataclass
@@ -143,10 +142,11 @@ class Torture:
 
     def _strike(self, result: Result, chance: random.Random) -> None:
         snapshot = self._before(result.operation)
+        goal = NEW if result.operation == "upgrade" else OLD
+        targets = {host: self._number(host, goal) for host in HOSTS}
         process = self._start(result.operation)
         self._await(process, result)
-        target = NUMBERS[NEW if result.operation == "upgrade" else OLD]
-        strike = Strike(self.site, process, chance, target)
+        strike = Strike(self.site, process, chance, targets)
         result.detail, remove = strike.cause(result.fault)
         try:
             result.first_exit = process.wait(COMMAND_SECONDS)
@@ -181,9 +181,21 @@ class Torture:
             raise RuntimeError("there is no data yet")
         stamps = [s for s in self.site.look("host1")["snapshots"].values() if s]
         stamps.sort(key=lambda stamp: str(stamp["created"]))
-        counts = [s["points"].get(COLLECTION) for s in stamps if s["generation"] == 1]
+        old = self._number("host1", OLD)
+        counts = [s["points"].get(COLLECTION) for s in stamps if s["generation"] == old]
         self._writer.start()
         return counts[-1] if operation == "rollback" and counts else None
+
+    def _number(self, host: str, release: str) -> int:
+        """Return the number that a release's generation has on a host, or would get."""
+        folder = self.site.disk(host) / "opt/bastide/generations"
+        numbers = [int(path.name) for path in folder.glob("*") if path.name.isdigit()]
+        wanted = self._known.digests.get(release, {}).get(host)
+        for number in numbers:
+            stamp = folder / str(number) / "generation.json"
+            if stamp.exists() and json.loads(stamp.read_text())["digest"] == wanted:
+                return number
+        return max(numbers, default=0) + 1
 
     def _start(self, operation: str) -> subprocess.Popen[bytes]:
         if operation != "apply":
