@@ -110,3 +110,4 @@ def test_a_moved_port_closes_and_opens(operator: Planner) -> None:
     operator.describes("llm_port: 8081", "llm_port: 8091")
     plan = faithful(operator)
     assert {(port.port, port.action) for port in plan.ports} == {(8081, "close"), (8091, "open")}
+    assert plan.collected, "by now there are more good generations than upgrades.keep_generations"
