@@ -21,6 +21,7 @@ DIGEST_LENGTH = 64
 _WITH_GENERATIONS = tuple(f"{HOST_STATE}/{name}/" for name in GONE_WITH_GENERATIONS)
 _STAMP = rf"{re.escape(str(HOST_STATE))}/snapshots/[^/]+/snapshot\.json"
 _NO_UNIT = UnitState("", "", "")
+_ASLEEP = frozenset({"disabled", "static", "indirect"})
 
 
 @dataclass(frozen=True)
@@ -178,12 +179,25 @@ def _units(before: Inventory, after: Inventory, plan: HostPlan) -> Iterator[Unpl
         was, now = before.units.get(name, _NO_UNIT), after.units.get(name, _NO_UNIT)
         if name in planned or volatile_unit(name) or was == now:
             continue
+        if _brought(name, was, now, after, plan):
+            continue
         if was.enabled != now.enabled and f"{UNITS}/{name}" not in placed:
             yield Unplanned("unit", name, f"{was.enabled or 'unknown'} -> {now.enabled or 'gone'}")
         elif was.active != now.active and {was.active, now.active} != {"", "inactive"}:
             yield Unplanned("unit", name, f"{was.active or 'gone'} -> {now.active or 'gone'}")
         elif was.active == now.active == "active" and was.invocation != now.invocation:
             yield Unplanned("unit", name, "restarted or reloaded")
+
+
+def _brought(name: str, was: UnitState, now: UnitState, after: Inventory, plan: HostPlan) -> bool:
+    """Return whether a unit lies there, asleep, because a planned OS package has it.
+
+    One that the package starts, now or at boot, is another matter: that has to be planned.
+    """
+    packages = {package.name for package in plan.packages}
+    file = after.files.get(f"/usr/lib/systemd/system/{name}")
+    asleep = not was.enabled and now.active != "active" and now.enabled in _ASLEEP
+    return asleep and file is not None and file.package in packages
 
 
 def _ports(before: Inventory, after: Inventory, plan: HostPlan) -> Iterator[Unplanned]:

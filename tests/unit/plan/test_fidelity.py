@@ -184,6 +184,29 @@ def test_a_stray_change_is_found(name: str, change: dict[str, Any], found: Unpla
 
 
 @pytest.mark.parametrize(
+    ("package", "state", "found"),
+    [
+        ("haproxy", UnitState("inactive", "", "disabled"), ()),
+        ("haproxy", UnitState("inactive", "", "static"), ()),
+        ("haproxy", UnitState("inactive", "", "enabled"),
+         (Unplanned("unit", "extra.service", "unknown -> enabled"),)),
+        ("haproxy", UnitState("active", "5", "disabled"),
+         (Unplanned("unit", "extra.service", "unknown -> disabled"),)),
+        ("other", UnitState("inactive", "", "disabled"),
+         (Unplanned("path", "/usr/lib/systemd/system/extra.service",
+                    "created (of OS package other)"),
+          Unplanned("unit", "extra.service", "unknown -> disabled"))),
+    ],
+)  # fmt: skip
+def test_a_planned_package_may_bring_a_unit_that_sleeps(
+    package: str, state: UnitState, found: tuple[Unplanned, ...]
+) -> None:
+    files = {**after().files, "/usr/lib/systemd/system/extra.service": file("unit", package)}
+    host = after().replace(files=files, units={**after().units, "extra.service": state})
+    assert unplanned(before(), host, make_host_plan()) == found
+
+
+@pytest.mark.parametrize(
     ("name", "value", "found"),
     [
         ("sockets", ("0.0.0.0:22 ssh.service", f"10.0.0.11:8443 {GATEWAY}", "0.0.0.0:9 nc"),
