@@ -1,7 +1,8 @@
 """A small network of namespaces whose every link has the same bandwidth, for measurements. As root.
 
 A switch (a bridge in a namespace of its own) and one namespace a machine. Each cable is shaped by
-the kernel's token bucket (``tc … tbf``) at both ends: what a machine sends, and what it gets.
+the kernel's token bucket (``tc … tbf``) at both ends: what a machine sends, and what it gets. Its
+queue is long, because a packet has up to 64 KB here: a short one loses a handful at a time.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def _plug_in(number: int, mbit: int) -> None:
     _ip("-n", here, "address", "add", f"{address(number)}/24", "dev", "eth0")
     _ip("-n", here, "link", "set", "eth0", "up")
     for name, device in ((here, "eth0"), (_SWITCH, port)):
-        shaper = f"tbf rate {mbit}mbit burst 128kb latency 100ms".split()
+        shaper = f"tbf rate {mbit}mbit burst 128kb latency 200ms".split()
         _run("ip", "netns", "exec", name, "tc", "qdisc", "add", "dev", device, "root", *shaper)
 
 

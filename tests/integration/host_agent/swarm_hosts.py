@@ -51,7 +51,11 @@ def site_of(hosts: int) -> Site:
             "release": "starter",
             "target": "debian12-x86_64",
             "ssh": {"private_key": "k", "known_hosts": "h"},
-            "network": {"control_address": "127.0.0.1", "staging_port": free_port()},
+            "network": {
+                "control_address": "127.0.0.1",
+                "depot_port": free_port(),
+                "staging_port": free_port(),
+            },
             "hosts": described,
             "models": {"llm": "a", "embeddings": "b"},
         }
@@ -90,7 +94,11 @@ class Run:
     @classmethod
     def of(cls, work: Path, hosts: int, sizes: tuple[int, ...]) -> Run:
         """Return a run in which so many hosts lack files of these sizes."""
-        site = site_of(hosts)
+        return cls.for_site(work, site_of(hosts), sizes)
+
+    @classmethod
+    def for_site(cls, work: Path, site: Site, sizes: tuple[int, ...]) -> Run:
+        """Return a run in which the site's hosts lack files of these sizes."""
         files, tables, first = {}, {}, 0
         for size in sizes:
             content = os.urandom(size)
@@ -115,7 +123,8 @@ class Run:
             Swarm(self.fan_out.sizes, self.fan_out.hosts), addresses, self.notes.append
         )
         identity = Identity(found.certificate_pem, found.key_pem)
-        with Depot(("127.0.0.1", 0), identity, TOKEN, places, desk) as depot:
+        where = (str(self.site.network.control_address), self.site.network.depot_port)
+        with Depot(where, identity, TOKEN, places, desk) as depot:
             yield depot
 
     def root(self, host: str) -> Path:
@@ -148,7 +157,7 @@ class Run:
                 "port": self.site.network.staging_port}  # fmt: skip
         return {
             "format": "bastide.stage/1",
-            "depot": {"url": f"https://127.0.0.1:{port}"},
+            "depot": {"url": f"https://{self.site.network.control_address}:{port}"},
             "blobs": blobs,
             "swarm": {} if self.without_peers else role,
         }
@@ -158,16 +167,34 @@ class Run:
         """Return where a file goes."""
         return f"/var/lib/bastide/artifacts/sha256/{digest[:2]}/{digest}"
 
-    def start(self, host: str, port: int, largest: int = -1) -> subprocess.Popen[str]:
-        """Begin to stage on a host, in a process of its own; files grow to ``largest`` at most."""
+    def start(
+        self, host: str, port: int, largest: int = -1, space: str = ""
+    ) -> subprocess.Popen[str]:
+        """Begin to stage on a host, in a process of its own.
+
+        Args:
+            host: The host.
+            port: The depot's port.
+            largest: How large a file may become, in bytes; no bound if negative.
+            space: A network namespace.
+        """
         root = self.root(host)
         program, stage = self.work / "agent.py", root / "stage.json"
         if not program.exists():
             program.write_text(agent_program())
         stage.write_text(json.dumps(self.description(host, port)))
         bounds = ["prlimit", f"--fsize={largest}"] if largest >= 0 else []
+        inside = ["ip", "netns", "exec", space] if space else []
         return subprocess.Popen(
-            [*bounds, sys.executable, str(program), "stage", f"--root={root}", f"--stage={stage}"],
+            [
+                *inside,
+                *bounds,
+                sys.executable,
+                str(program),
+                "stage",
+                f"--root={root}",
+                f"--stage={stage}",
+            ],
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from bastide_host.host import Paths
-from bastide_host.peers import PeerError, context_for, serving, take
+from bastide_host.peers import Lines, PeerError, context_for, serving
 from bastide_host.pieces import PieceFile
 from bastide_host.stage import blobs_of
 from swarm_hosts import TOKEN, Run, answer_of
@@ -194,20 +194,22 @@ def test_nobody_without_a_certificate_of_this_run_is_given_a_piece(tmp_path: Pat
         assert serves
         good = context_for(Paths(run.root("host1")), server=False)
         assert good is not None
-        taken = take(where, piece, good, 30, lambda: False)
+        taken = Lines(good).take(where, piece, 30, lambda: False)
         assert bytes(taken or b"") == next(iter(run.files.values()))
         other = Run.of(tmp_path / "other", 2, (1,))
         stranger = context_for(Paths(other.root("host1")), server=False)
         assert stranger is not None
         stranger.check_hostname, stranger.verify_mode = False, ssl.CERT_NONE
         with pytest.raises(PeerError):
-            take(where, piece, stranger, 30, lambda: False)
+            Lines(stranger).take(where, piece, 30, lambda: False)
         nobody = ssl.create_default_context()
         nobody.check_hostname, nobody.verify_mode = False, ssl.CERT_NONE
         with pytest.raises(PeerError):
-            take(where, piece, nobody, 30, lambda: False)
+            Lines(nobody).take(where, piece, 30, lambda: False)
         with pytest.raises(PeerError, match="CERTIFICATE_VERIFY_FAILED"):
-            take(("127.0.0.1", listen_as(run, "host1", where[1])), piece, good, 30, lambda: False)
+            Lines(good).take(
+                ("127.0.0.1", listen_as(run, "host1", where[1])), piece, 30, lambda: False
+            )
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(where)
 

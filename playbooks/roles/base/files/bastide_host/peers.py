@@ -23,7 +23,8 @@ from bastide_host.host import Paths
 from bastide_host.pieces import Piece, PieceFile
 
 BLOCK = 256 << 10
-CONNECTIONS = 16  # at most; further ones wait to be accepted
+CONNECTIONS = 64  # at most; further ones wait to be accepted
+KEPT = 8  # connections to peers that a worker keeps
 IDLE_SECONDS = 15.0  # a connection that moves nothing for so long is closed
 CONNECT_SECONDS = 3.0
 _PATH = re.compile(r"/pieces/([0-9]{1,9})")
@@ -56,6 +57,7 @@ def context_for(paths: Paths, *, server: bool) -> ssl.SSLContext | None:
 class _Handler(BaseHTTPRequestHandler):
     """One question of one peer: ``GET /pieces/<number>``."""
 
+    protocol_version = "HTTP/1.1"  # a peer keeps its connection for the next piece
     server_version = "bastide-host"
     sys_version = ""
     timeout = IDLE_SECONDS
@@ -149,50 +151,97 @@ def serving(paths: Paths, where: tuple[str, int], files: Iterable[PieceFile]) ->
         thread.join()
 
 
-def take(
-    where: tuple[str, int],
-    piece: Piece,
-    context: ssl.SSLContext,
-    seconds: float,
-    enough: Callable[[], bool],
-) -> bytearray | None:
-    """Return a piece from a peer, verified; None if it was not wanted any more.
+class Lines:
+    """One worker's connections to peers; they are kept, because opening one takes a while.
 
     Args:
-        where: The peer's address and port.
-        piece: Which.
         context: TLS with this host's certificate.
-        seconds: How long it may take.
-        enough: Says whether it is still wanted.
-
-    Raises:
-        PeerError: The peer did not give it.
     """
-    deadline = time.monotonic() + seconds
-    connection = http.client.HTTPSConnection(*where, timeout=CONNECT_SECONDS, context=context)
-    try:
-        connection.connect()
-        if connection.sock is not None:
-            connection.sock.settimeout(IDLE_SECONDS)
-        connection.request("GET", f"/pieces/{piece.number}")
-        response = connection.getresponse()
-        if response.status != HTTPStatus.OK or response.length != piece.size:
-            raise PeerError(f"it answered {response.status}")
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
+        self._kept: dict[tuple[str, int], http.client.HTTPSConnection] = {}
+
+    def close(self) -> None:
+        """Close them all."""
+        while self._kept:
+            self._kept.popitem()[1].close()
+
+    def take(
+        self, where: tuple[str, int], piece: Piece, seconds: float, enough: Callable[[], bool]
+    ) -> bytearray | None:
+        """Return a piece from a peer, verified; None if it was not wanted any more.
+
+        Args:
+            where: The peer's address and port.
+            piece: Which.
+            seconds: How long it may take.
+            enough: Says whether it is not wanted any more.
+
+        Raises:
+            PeerError: The peer did not give it.
+        """
+        deadline = time.monotonic() + seconds
         content = bytearray(piece.size)
-        view, done = memoryview(content), 0
-        while done < piece.size:
-            if enough():
-                return None
-            if time.monotonic() > deadline:
-                raise PeerError(f"it is too slow: {done} bytes in {seconds:.0f} s")
-            count = response.readinto(view[done : done + BLOCK])
-            if not count:
-                raise PeerError("it broke off")
-            done += count
-    except (OSError, http.client.HTTPException) as error:
-        raise PeerError(str(error) or type(error).__name__) from error
-    finally:
+        try:
+            connection, response = self._ask(where, piece)
+            whole = _fill(response, content, deadline, enough)
+        except (OSError, http.client.HTTPException) as error:
+            raise PeerError(str(error) or type(error).__name__) from error
+        if not whole:
+            connection.close()
+            return None
+        if not piece.is_right(content):
+            connection.close()
+            raise WrongPieceError("wrong bytes")
+        self._keep(where, connection)
+        return content
+
+    def _ask(
+        self, where: tuple[str, int], piece: Piece
+    ) -> tuple[http.client.HTTPSConnection, http.client.HTTPResponse]:
+        if kept := self._kept.pop(where, None):
+            try:
+                return kept, _request(kept, piece)
+            except (OSError, http.client.HTTPException):  # the peer has closed it since
+                kept.close()
+        fresh = http.client.HTTPSConnection(*where, timeout=CONNECT_SECONDS, context=self._context)
+        fresh.connect()
+        if fresh.sock is not None:
+            fresh.sock.settimeout(IDLE_SECONDS)
+        return fresh, _request(fresh, piece)
+
+    def _keep(self, where: tuple[str, int], connection: http.client.HTTPSConnection) -> None:
+        self._kept[where] = connection
+        if len(self._kept) > KEPT:
+            self._kept.pop(next(iter(self._kept))).close()
+
+
+def _request(connection: http.client.HTTPSConnection, piece: Piece) -> http.client.HTTPResponse:
+    connection.request("GET", f"/pieces/{piece.number}")
+    response = connection.getresponse()
+    if response.status != HTTPStatus.OK or response.length != piece.size:
         connection.close()
-    if not piece.is_right(content):
-        raise WrongPieceError("wrong bytes")
-    return content
+        raise PeerError(f"it answered {response.status}")
+    return response
+
+
+def _fill(
+    response: http.client.HTTPResponse,
+    content: bytearray,
+    deadline: float,
+    enough: Callable[[], bool],
+) -> bool:
+    """Read an answer's body into ``content``; return False if it is not wanted any more."""
+    view, done = memoryview(content), 0
+    while done < len(content):
+        if enough():
+            return False
+        if time.monotonic() > deadline:
+            raise PeerError(f"it is too slow: {done} bytes until now")
+        count = response.readinto(view[done : done + BLOCK])
+        if not count:
+            raise PeerError("it broke off")
+        done += count
+    response.read()
+    return True

@@ -12,12 +12,12 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from bastide_host.depot import Depot
 from bastide_host.host import AgentError, JsonObject, Paths
-from bastide_host.peers import PeerError, WrongPieceError, context_for, serving, take
+from bastide_host.peers import Lines, PeerError, WrongPieceError, context_for, serving
 from bastide_host.pieces import Piece, PieceFile
 
 WORKERS = 3  # more would share the host's link, so that each piece is whole later
@@ -170,7 +170,9 @@ def _work(haul: Haul) -> None:
 
 def _worker(haul: Haul, worker: int) -> None:
     report: JsonObject | None = None
-    with closing(haul.depot()) as depot:
+    context = haul.context
+    lines = Lines(context) if context else None
+    with closing(haul.depot()) as depot, closing(lines) if lines else nullcontext():
         while haul.failure is None:
             try:
                 order = depot.ask(
@@ -178,14 +180,14 @@ def _worker(haul: Haul, worker: int) -> None:
                 )
                 if order.get("full"):
                     return
-                report = None if order.get("wait") else _carry_out(haul, depot, order)
+                report = None if order.get("wait") else _carry_out(haul, depot, lines, order)
             except AgentError as error:
                 haul.failure = haul.failure or error
             except (*_BROKEN, KeyError):  # the rest comes from the depot, or fails there in words
                 return
 
 
-def _carry_out(haul: Haul, depot: Depot, order: JsonObject) -> JsonObject:
+def _carry_out(haul: Haul, depot: Depot, lines: Lines | None, order: JsonObject) -> JsonObject:
     """Fetch one piece; return what to report."""
     number, source = int(order["piece"]), str(order["source"])
     file = haul.of(number)
@@ -194,7 +196,7 @@ def _carry_out(haul: Haul, depot: Depot, order: JsonObject) -> JsonObject:
     if file.has(number):
         return report
     try:
-        content = _take(haul, piece, order) if source else from_depot(depot, piece)
+        content = _take(haul, lines, piece, order) if source else from_depot(depot, piece)
     except PeerError as error:
         outcome = "wrong" if isinstance(error, WrongPieceError) else "failed"
         return {**report, "outcome": outcome, "why": str(error)[:WHY_LENGTH]}
@@ -205,15 +207,15 @@ def _carry_out(haul: Haul, depot: Depot, order: JsonObject) -> JsonObject:
     return report
 
 
-def _take(haul: Haul, piece: Piece, order: JsonObject) -> bytearray | None:
-    if haul.context is None:
+def _take(haul: Haul, lines: Lines | None, piece: Piece, order: JsonObject) -> bytearray | None:
+    if lines is None:
         raise PeerError("this host has no certificate of this run")
     file, where = haul.of(piece.number), (str(order["where"][0]), int(order["where"][1]))
 
     def enough() -> bool:
         return haul.failure is not None or file.has(piece.number)
 
-    return take(where, piece, haul.context, float(order["seconds"]), enough)
+    return lines.take(where, piece, float(order["seconds"]), enough)
 
 
 def _linger(haul: Haul) -> None:
