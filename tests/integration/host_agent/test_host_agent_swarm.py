@@ -97,9 +97,12 @@ def ask(run: Run, port: int, path: str, question: dict[str, object], token: str 
         return response.status
 
 
-@pytest.mark.parametrize("answer", ["lie", "break off"])
-def test_a_peer_that_lies_or_breaks_off_costs_time_and_is_named(
-    tmp_path: Path, answer: str
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [("lie", "wrong bytes"), ("break off", "broke off"), ("silence", "no pieces")],
+)
+def test_a_peer_that_lies_breaks_off_or_is_silent_costs_time_and_is_named(
+    tmp_path: Path, answer: str, told: str
 ) -> None:
     run = Run.of(tmp_path, 3, (24 * MIB,))
     with run.depot() as depot, in_place_of(run, "host0", answer) as asked:
@@ -111,7 +114,6 @@ def test_a_peer_that_lies_or_breaks_off_costs_time_and_is_named(
     assert run.is_whole("host2")
     assert asked
     assert len(asked) <= 8, "after its first piece a host asks it no more"
-    told = "wrong bytes" if answer == "lie" else "broke off"
     assert [note for note in run.notes if "host0" in note and told in note], run.notes
 
 
