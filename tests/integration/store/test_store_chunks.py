@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import random
@@ -19,6 +20,7 @@ from bastide.schema.artifact import ArtifactKind
 from bastide.schema.chunks import CHUNK, Chunks
 from bastide.store import damage
 from bastide.store.importer import check_bundle
+from bastide.store.local import Store
 from bastide.trust.verifier import DigestOnly
 
 pytestmark = pytest.mark.integration
@@ -53,6 +55,21 @@ def test_import_and_verify_name_the_bad_bytes(
     with pytest.raises(BundleError) as checked:
         check_bundle(built.folder, verifier=DigestOnly(), progress=SilentProgress())
     assert checked.value.problems == caught.value.problems
+
+
+def test_the_store_tells_the_chunks_of_large_files_and_checks_its_copy(
+    make_bundle: Any, run_import: Any, store: Store
+) -> None:
+    built = large(make_bundle)
+    run_import(built.folder)
+    bundle = store.latest()
+    content = built.blob("big.bin").read_bytes()
+    starts = range(0, len(content), CHUNK)
+    wanted = tuple(hashlib.sha256(content[at : at + CHUNK]).hexdigest() for at in starts)
+    assert store.read_chunks(bundle)[hashlib.sha256(content).hexdigest()] == wanted
+    flip(bundle.folder / "chunks.json", 20)
+    with pytest.raises(BundleError, match=r"copy of chunks\.json is damaged"):
+        store.read_chunks(bundle)
 
 
 def test_whole_bundle_is_not_read_again_for_one_bad_file(
