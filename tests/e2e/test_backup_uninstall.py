@@ -49,18 +49,21 @@ print(gzip.decompress(base64.b64decode(packed)).decode() if packed else json.dum
 class Keeper(Operator):
     """Somebody who saves a site and brings it back."""
 
-    def hardening(self, label: str) -> int | None:
-        """Return Lynis' index of host1; None, said so, if this machine has no Lynis to lend."""
+    def hardening(self, label: str) -> set[str]:
+        """Return what Lynis finds wrong on host1; nothing, said so, if there is no Lynis here.
+
+        The index itself is told, not judged: docs/reliability.md says why it is lower by a point.
+        """
         if shutil.which("lynis") is None:
             sys.stdout.write(f"no hardening index {label}: apt-get install lynis\n")
-            return None
+            return set()
         line = (
             f"python {ROOT}/tests/torture/lynis_index.py --lab {LAB} --host host1 --label {label} "
             "--into lynis.jsonl"
         )
         found: dict[str, Any] = json.loads(self.types(line).stdout)
         sys.stdout.write(f"hardening index {label}: {found['index']}\n")
-        return int(found["index"])
+        return {text.split()[0] for text in (*found["warnings"], *found["suggestions"])}
 
     def inventory(self, host: str) -> dict[str, Any]:
         done = self.types(f"bastide lab exec -- python inventory.py {host}")
@@ -88,10 +91,10 @@ def leave_out_host2(config: Path) -> None:
 
 
 def test_what_was_saved_comes_back_and_nothing_else_stays(site: Keeper) -> None:
-    index = site.hardening("before")
+    findings = site.hardening("before")
     before = site.inventory("host1")
     site.asks("apply --yes")
-    applied = site.hardening("applied")
+    assert site.hardening("applied") <= findings
     key = site.asks("keys show")["result"]
     url = key["base_urls"][0].removesuffix("/v1") + "/vectordb"
     fill = f"python fill.py {url} site/ca.pem {key['key']} 500"
@@ -106,9 +109,7 @@ def test_what_was_saved_comes_back_and_nothing_else_stays(site: Keeper) -> None:
     name = site.asks("uninstall --dry-run")["result"]["site"]
     site.asks(f"uninstall --yes --delete-data --confirm {name}")
     after = site.inventory("host1")
-    if index and applied:
-        assert applied >= index
-        assert (site.hardening("uninstalled") or 0) >= index
+    assert site.hardening("uninstalled") <= findings
     for what in ("users", "groups", "packages", "sockets", "mounts", "firewall"):
         assert after[what] == before[what], what
     enabled = {unit: state[2] for unit, state in before["units"].items()}
