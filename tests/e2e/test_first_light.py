@@ -69,7 +69,7 @@ def test_no_secret_is_in_the_run_folders_or_the_process_list(operator: Operator)
         if path.is_file():
             assert key.encode() not in path.read_bytes(), path
     assert key not in operator.on_host("ps -ef")
-    assert key not in operator.on_host("journalctl --no-pager -o cat -b")
+    assert key not in operator.on_host("journalctl --namespace=+bastide --no-pager -o cat -b")
 
 
 def test_a_changed_site_restarts_only_what_it_touches(operator: Operator) -> None:
@@ -126,7 +126,8 @@ def test_a_key_is_made_used_rotated_and_revoked_without_a_restart(operator: Oper
     assert all(entry["prompt_tokens"] > 0 for entry in asked)
     assert all(0 < entry["completion_tokens"] <= 8 for entry in asked)
     assert all(entry["tokens_exact"] for entry in asked)
-    assert "canary-of-the-audit" not in operator.on_host("journalctl --no-pager -o cat -b")
+    said = operator.on_host("journalctl --namespace=+bastide --no-pager -o cat -b")
+    assert "canary-of-the-audit" not in said
 
 
 def test_keys_that_a_gateway_missed_come_with_the_next_apply(operator: Operator) -> None:

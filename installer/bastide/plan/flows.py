@@ -136,6 +136,7 @@ def flows(site: Site) -> tuple[Flow, ...]:
         *_peers(site),
         *_floating(site, gateway),
         *_monitoring(site),
+        *_syslog(site),
         *_extra(site),
     )  # fmt: skip
 
@@ -178,6 +179,14 @@ def _monitoring(site: Site) -> Iterator[Flow]:
     yield Flow(Group.GATEWAY, watch, "tcp", ports[watch], "gateway asks monitoring")
     for address, port in destinations(site.monitoring):
         yield Flow(watch, Networks((ip_network(address),)), "tcp", port, "alerts to people")
+
+
+def _syslog(site: Site) -> Iterator[Flow]:
+    syslog = site.logs.syslog
+    if syslog is not None:
+        protocol: Protocol = "udp" if syslog.protocol == "udp" else "tcp"
+        there = Networks((ip_network(syslog.address),))
+        yield Flow(Side.HOSTS, there, protocol, syslog.port, "logs to the syslog server")
 
 
 def _extra(site: Site) -> Iterator[Flow]:

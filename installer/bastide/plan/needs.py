@@ -20,6 +20,7 @@ from bastide.plan.services import (
     HOST_METRICS,
     NODE_EXPORTER,
     PROMETHEUS,
+    SYSLOG,
     components_on,
     units_of,
 )
@@ -32,7 +33,13 @@ TREE_NAME = "tree.tar"
 
 # Files that describe the host and that no running service reads.
 DESCRIPTIONS = frozenset(
-    {"etc/host.json", "etc/release.json", "etc/upgrade-manifest.yaml", "etc/sysusers.conf"}
+    {
+        "etc/host.json",
+        "etc/release.json",
+        "etc/upgrade-manifest.yaml",
+        "etc/sysusers.conf",
+        "etc/journald.conf",  # journald's own: the host agent tells it
+    }
 )
 # How the names of files that a unit reads begin; of any other, all services are told. What the
 # dashboard is made of is read anew for each request.
@@ -47,6 +54,7 @@ FILE_HEADS = {
     ALERTMANAGER: ("alertmanager",),
     NODE_EXPORTER: ("node-exporter",),
     HOST_METRICS: ("host-metrics",),
+    SYSLOG: ("syslog",),
 }
 FILTER_HEADS = ("nftables", "firewall")
 SERVING_UNITS = frozenset({KEEPALIVED, *(unit for group in SERVING for unit in units_of(group))})

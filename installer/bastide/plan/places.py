@@ -14,7 +14,7 @@ from bastide import layout
 from bastide.layout import HOST_CURRENT, HOST_ETC, HOST_FOLDERS, HOST_OPT, HOST_STATE
 from bastide.plan.inputs import PlanInputs
 from bastide.plan.needs import HostNeeds
-from bastide.plan.services import ALERTMANAGER, HOST_METRICS, PROMETHEUS
+from bastide.plan.services import ALERTMANAGER, HOST_METRICS, PROMETHEUS, SYSLOG
 from bastide.schema.artifact import ArtifactKind
 from bastide.schema.facts import HostFacts
 from bastide.schema.plan import PackageChange, PathChange, UnitChange, UserChange
@@ -37,6 +37,7 @@ ACCOUNT_FILES = ("/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow")
 BLOBS = ("models", "artifacts", "repository")
 GONE_WITH_GENERATIONS = ("models", "artifacts", "snapshots")
 DESCRIPTIONS = ("host.json", "release.json", "upgrade-manifest.yaml")
+JOURNALD = "/etc/systemd/journald@bastide.conf"
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ DATA = {  # folders that systemd makes when a unit starts
     "bastide-vectordb.service": (str(HOST_STATE / "vectordb"), "the vector DB's data"),
     PROMETHEUS: (str(HOST_STATE / "prometheus"), "collected metrics"),
     ALERTMANAGER: (str(HOST_STATE / "alertmanager"), "silences, and who was told what"),
+    SYSLOG: (str(HOST_STATE / "syslog"), "which log lines the syslog server has"),
     HOST_METRICS: (str(layout.HOST_METRICS), "what the host tells of itself"),
 }
 
@@ -135,6 +137,9 @@ def wanted_places(needs: HostNeeds, agent: str = "") -> dict[str, tuple[str, str
         if f"etc/{name}" in needs.tree.files:
             link = f"link {HOST_CURRENT}/etc/{name}"
             found[str(HOST_ETC / name)] = (link, "what this host is, of the live generation")
+    if "etc/journald.conf" in needs.tree.files:
+        link = f"link {HOST_CURRENT}/etc/journald.conf"
+        found[JOURNALD] = (link, "how long services' logs are kept")
     for unit in needs.units:
         found[f"{UNITS}/{unit}"] = (f"link {HOST_CURRENT}/units/{unit}", f"unit {unit}")
         found[f"{WANTS}/{unit}"] = (f"link ../{unit}", f"{unit} starts at boot")
@@ -231,6 +236,7 @@ def _run(needs: HostNeeds) -> Iterator[PathChange]:
     yield PathChange(path="/run/bastide", why=why, whole=True, certain=False)
     yield PathChange(path=AGENT_CODE, why="the host agent, compiled", certain=False)
     for name, what in (
+        ("journald.sha256", "which settings the services' journal has"),
         ("good.json", "which generations have passed their gates"),
         ("transition.json", "the switch under way; gone at its end"),
         *((("vectordb.fence", "writes wait; gone at the switch's end"),)

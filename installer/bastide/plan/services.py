@@ -22,6 +22,7 @@ PROMETHEUS = "bastide-prometheus.service"
 ALERTMANAGER = "bastide-alertmanager.service"
 NODE_EXPORTER = "bastide-node-exporter.service"
 HOST_METRICS = "bastide-host-metrics.service"
+SYSLOG = "bastide-syslog.service"  # every host, if the site has a syslog server
 MONITORING_UNITS = (PROMETHEUS, ALERTMANAGER)
 EXPORTER_UNITS = (NODE_EXPORTER, HOST_METRICS)
 

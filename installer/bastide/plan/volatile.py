@@ -23,6 +23,8 @@ _UNITS = (
     (r"run-.+\.mount", "a service's credentials, or a login's runtime folder"),
     (r"(apt-daily|dpkg-db-backup|e2scrub|fstrim|logrotate|man-db|systemd-tmpfiles).*",
      "a timer of the distribution"),
+    (r"systemd-journald(-varlink)?@bastide\.(service|socket)",
+     "the journal of our services: comes with the first that logs, goes when idle"),
     (r"systemd-(hostnamed|timedated|localed)\.service", "starts when asked, ends when idle"),
     (r"ssh@.+\.service", "one connection to an SSH server that starts by socket"),
 )  # fmt: skip

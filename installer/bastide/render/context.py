@@ -24,6 +24,9 @@ Names in templates (all values are plain JSON types):
 ``cluster``   of the vector DB's hosts, if there are several: ``first`` (address of the one that the
               others join), ``own`` (this host's address), ``port``; else none
 ``strict_mode``  the vector DB's default limits; empty if off
+``own_journal``  whether services log into a journal of their own
+``syslog``    whether the site has a syslog server; ``syslog_ca``: with a CA of its own
+``log_units``  units of this host whose logs it gets
 ``peers``     addresses of all hosts of the site, for allow lists
 ``paths``     ``current``, ``state``, ``models``, ``etc``, ``secrets``, ``metrics``, ``notes`` on
               the host
@@ -47,13 +50,13 @@ from pydantic import BaseModel
 
 from bastide import layout
 from bastide.errors import ConfigError
-from bastide.plan.firewall import firewall_lines, firewall_peers, ssh_networks
+from bastide.plan.firewall import FIREWALL_UNIT, firewall_lines, firewall_peers, ssh_networks
 from bastide.plan.floating import floats
 from bastide.plan.flows import shown, unit_networks
 from bastide.plan.ports import LOOPBACK, bind_address, service_ports
-from bastide.plan.services import components_on, metrics_address, units_of
+from bastide.plan.services import SYSLOG, components_on, metrics_address, units_of
 from bastide.plan.tls import serving_hosts, speaks_tls
-from bastide.render.features import features
+from bastide.render.features import FIREWALL, features
 from bastide.schema.artifact import Artifact, ArtifactKind, Component, Manifest
 from bastide.schema.monitoring import destinations
 from bastide.schema.site import Group, Site
@@ -147,6 +150,13 @@ def _units(site: Site, monitored: bool, host: str) -> list[str]:  # noqa: FBT001
     return sorted(found)
 
 
+def _log_units(site: Site, manifest: Manifest, monitored: bool, host: str) -> list[str]:  # noqa: FBT001
+    found = {*_units(site, monitored, host), SYSLOG}
+    if floats(site, manifest, host):
+        found.update(units_of(Component.KEEPALIVED))
+    return sorted(found | ({FIREWALL_UNIT} if FIREWALL in features(site, manifest) else set()))
+
+
 def _metrics(site: Site, host: str) -> dict[str, Any]:
     hosts = [{**_host(site, name), "address": metrics_address(site, name)} for name in site.hosts]
     bind = metrics_address(site, host)
@@ -203,6 +213,10 @@ def host_context(
         "server": site.vectordb.engine is VectorEngine.SERVER,
         "cluster": _cluster(site, host),
         "strict_mode": site.vectordb.strict_mode.given(),
+        "own_journal": site.logs.retention_days > 0,
+        "syslog": site.logs.syslog is not None,
+        "syslog_ca": site.logs.syslog is not None and site.logs.syslog.ca is not None,
+        "log_units": _log_units(site, manifest, monitored, host),
         "peers": [str(each.address) for each in site.hosts.values()],
         "paths": {
             "current": str(layout.HOST_CURRENT),

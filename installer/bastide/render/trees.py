@@ -42,14 +42,26 @@ class TreeEntry(Value):
         default=(), description="Hosts in any of these groups get it; empty means every host."
     )
     when: Literal[
-        "", "floating", "monitored", "alert_logins", "receivers_ca", "edge", "server", "mutual_tls"
+        "",
+        "floating",
+        "monitored",
+        "alert_logins",
+        "receivers_ca",
+        "edge",
+        "server",
+        "mutual_tls",
+        "syslog",
+        "syslog_ca",
+        "own_journal",
     ] = Field(
         default="",
         description="floating: only on hosts that share a floating address; monitored: only if "
         "site and release have monitoring; alert_logins, receivers_ca: only if, moreover, a "
         "receiver of alerts has a secret, or receivers have a CA of their own; edge, server: only "
         "with this engine of the vector DB; "
-        "mutual_tls: only on hosts with a service that takes only clients with a certificate.",
+        "mutual_tls: only on hosts with a service that takes only clients with a certificate; "
+        "syslog, syslog_ca: only if the site has a syslog server, with a CA of its own; "
+        "own_journal: only if services log into a journal of their own.",
     )
     feature: str = Field(default="", description="Only if the site has it: see features.py.")
     mode: str = Field(default="0644", pattern=r"^0[0-7]{3}$", description="Octal, in quotes.")

@@ -13,6 +13,7 @@ from bastide.schema.backup import BackupRules
 from bastide.schema.base import Name, Value
 from bastide.schema.certificates import Certificates
 from bastide.schema.isolation import Isolation
+from bastide.schema.logs import Logs
 from bastide.schema.monitoring import (
     ALERTMANAGER_PORT,
     GATEWAY_METRICS_PORT,
@@ -224,6 +225,7 @@ class Site(Value):
     access: Access = Access()
     backup: BackupRules = BackupRules()
     monitoring: Monitoring = Monitoring()
+    logs: Logs = Logs()
     vectordb: VectorDb = VectorDb()
     certificates: Certificates = Certificates()
 

@@ -8,7 +8,7 @@ from bastide import layout
 from bastide.errors import ConfigError
 from bastide.plan.firewall import FIREWALL_UNIT
 from bastide.plan.floating import floats
-from bastide.plan.services import components_on, endpoints, units_of
+from bastide.plan.services import SYSLOG, components_on, endpoints, units_of
 from bastide.plan.tls import speaks_tls
 from bastide.render.context import model_of
 from bastide.render.features import FIREWALL, features
@@ -94,6 +94,8 @@ def _host(site: Site, manifest: Manifest, name: str) -> ExpectedHost:
         port = site.network.gateway_port
         listeners.append(ExpectedListener(service="gateway", port=port, address=floating))
         units |= set(units_of(Component.KEEPALIVED))
+    if site.logs.syslog is not None:
+        units.add(SYSLOG)
     if FIREWALL in features(site, manifest):
         units.add(FIREWALL_UNIT)
     return ExpectedHost(

@@ -166,7 +166,7 @@ def fence(host: HostView) -> Iterator[Trouble]:
     "BAS-5168",
     "our services run",
     "A service of ours does not run on a host that has it; the next apply starts it",
-    "`systemctl status UNIT` and `journalctl -u UNIT` say why",
+    "`systemctl status UNIT` and `journalctl --namespace=+bastide -u UNIT` say why",
 )
 def services(host: HostView) -> Iterator[Trouble]:
     """Look for services that have given up."""

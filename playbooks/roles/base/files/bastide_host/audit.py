@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 from bastide_host.gateway import NotRunningError, ask
-from bastide_host.host import AgentError, JsonObject, Paths
+from bastide_host.host import JOURNAL, AgentError, JsonObject, Paths
 
 FORMAT = "bastide.access/1"
 UNIT = "bastide-gateway.service"
@@ -76,7 +76,7 @@ def _add(sums: dict[tuple[str, str], JsonObject], entry: JsonObject) -> None:
 
 
 def _journal(paths: Paths, since: int, until: int) -> Iterator[str]:
-    argv = ["journalctl", f"--unit={UNIT}", "--output=cat", "--no-pager", "--quiet",
+    argv = [*JOURNAL, f"--unit={UNIT}", "--output=cat", "--no-pager", "--quiet",
             # An entry is written when its request ends, `at` is when it came.
             f"--since=@{since}", f"--until=@{until + 86400}"]  # fmt: skip
     if paths.root.as_posix() != "/":

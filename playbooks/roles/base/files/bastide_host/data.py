@@ -133,7 +133,7 @@ def check_data(paths: Paths, stamp: JsonObject) -> list[str]:
         raise AgentError(
             "BAS-6078",
             f"the vector DB could not be asked for its data: it {error}",
-            "see journalctl --unit=bastide-vectordb",
+            "see journalctl --namespace=+bastide --unit=bastide-vectordb",
         ) from error
 
 

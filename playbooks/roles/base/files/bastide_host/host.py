@@ -17,6 +17,9 @@ from typing import Any
 BLOCK = 1 << 20
 ERROR_TAIL = 20  # last lines of a program's output that an error shows
 JsonObject = dict[str, Any]
+# Services log into a journal of their own; what systemd says of them, and what they said before
+# they had one, is in the host's.
+JOURNAL = ("journalctl", "--namespace=+bastide")
 
 
 class AgentError(Exception):

@@ -132,7 +132,8 @@ def _require_leave(paths: Paths, given: Mapping[str, Any], stamp: Mapping[str, A
         raise AgentError(
             LIVE_DATA,
             f"the vector DB could not be asked whether it has data: it {error}",
-            "see journalctl --unit=bastide-vectordb; --replace-data puts aside what there is",
+            "see journalctl --namespace=+bastide --unit=bastide-vectordb; --replace-data puts "
+            "aside what there is",
         ) from error
     if stamp["edge"] and engine.split(".")[:2] != stamp["edge"].split(".")[:2]:
         raise AgentError(

@@ -200,5 +200,6 @@ def _explained() -> Iterator[None]:
         raise AgentError(
             REFUSED,
             f"the vector DB did not do what embedding anew asks of it: it {error}",
-            "see journalctl --unit=bastide-vectordb; apply again: it goes on where it was",
+            "see journalctl --namespace=+bastide --unit=bastide-vectordb; apply again: it goes on "
+            "where it was",
         ) from error

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 from bastide_host.facts import facts
-from bastide_host.host import JsonObject, Paths, read_json, run, text_of
+from bastide_host.host import JOURNAL, JsonObject, Paths, read_json, run, text_of
 
 LINES = 2000  # of each unit's journal
 BYTES = 1 << 20  # of each text; the end is kept
@@ -65,7 +65,7 @@ def _units(paths: Paths) -> dict[str, str]:
     texts = {}
     for unit in sorted(found):
         argv = [
-            "journalctl",
+            *JOURNAL,
             f"--unit={unit}",
             f"--lines={LINES}",
             "--no-pager",

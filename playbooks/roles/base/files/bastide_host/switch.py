@@ -32,6 +32,8 @@ DAMAGED = "BAS-6053"
 _COPIED = re.compile(r"(?<=\s)/etc/bastide/secrets/[\w.-]+")
 # The running gateway is told of clients' keys: it runs with nothing else when they change.
 TOLD = "/etc/bastide/secrets/gateway-keys.map"
+# What else is linked into a generation, for a program that is not ours.
+JOURNALD = "/etc/systemd/journald@bastide.conf"
 DESCRIPTIONS = ("host.json", "release.json", "upgrade-manifest.yaml")  # linked from /etc/bastide
 
 
@@ -146,6 +148,26 @@ def _link_units(paths: Paths, units: Iterable[str]) -> bool:
     return changed
 
 
+def _link_journald(paths: Paths) -> bool:
+    """Let journald keep our services' logs as the live generation says; restart it if that changed.
+
+    It keeps what services write meanwhile; a generation from before there was such a file has none.
+    """
+    place, config = paths.at(JOURNALD), paths.current / "etc/journald.conf"
+    mark = paths.state / "journald.sha256"
+    wanted = sha256_of(config) if config.exists() else ""
+    if wanted:
+        changed = link_atomic(place, "/opt/bastide/current/etc/journald.conf")
+    else:
+        changed = place.is_symlink()
+        place.unlink(missing_ok=True)
+    if text_of(mark).strip() != wanted:
+        run(["systemctl", "try-restart", "systemd-journald@bastide.service"], timeout=60)
+        write_atomic(mark, f"{wanted}\n".encode())
+        changed = True
+    return changed
+
+
 def _drop_stale_units(paths: Paths, units: Iterable[str]) -> list[str]:
     here = {path.name for path in paths.units.glob("bastide-*.service")}
     stale = sorted(here - set(units))
@@ -197,6 +219,7 @@ def activate(paths: Paths, number: int, description: JsonObject) -> JsonObject:
     for name in DESCRIPTIONS:
         if (target / "etc" / name).exists():
             changed |= link_atomic(paths.etc / name, f"/opt/bastide/current/etc/{name}")
+    changed |= _link_journald(paths)
     changed |= _link_units(paths, description["units"])
     # The plan may know of more, such as a library that a service has loaded.
     planned = set(description.get("restart", ())) & set(description["units"])
@@ -239,5 +262,7 @@ def deactivate(paths: Paths) -> JsonObject:
         fsync_directory(paths.opt)
     for name in DESCRIPTIONS:
         (paths.etc / name).unlink(missing_ok=True)
+    paths.at(JOURNALD).unlink(missing_ok=True)
+    (paths.state / "journald.sha256").unlink(missing_ok=True)
     run(["systemctl", "daemon-reload"], timeout=60)
     return {"changed": True, "restart": [], "stopped": stopped, "ports": {}}

@@ -83,6 +83,7 @@ def exposition(paths: Paths, now: float) -> str:
         "gauge",
     )
     _add_notes(found, paths)
+    _add_syslog(found, paths)
     found.gauge("bastide_metrics_written_timestamp_seconds", "When this was written.", now)
     # What the control node knows of certificates that only machines see, in the same format.
     return found.text() + text_of(paths.etc / "certificates.prom")
@@ -190,6 +191,23 @@ def _add_notes(found: Exposition, paths: Paths) -> None:
             float(note["unix_time"]),
         )
         found.gauge(f"bastide_last_{what}_ok", "1 if it ended well.", float(bool(note["ok"])))
+
+
+def _add_syslog(found: Exposition, paths: Paths) -> None:
+    state = read_json(paths.state / "syslog/state.json")
+    if state is None or not (paths.current / "etc/syslog.json").exists():
+        return
+    found.gauge(
+        "bastide_syslog_connected",
+        "1 if the syslog server takes this host's logs.",
+        float(bool(state.get("connected"))),
+    )
+    found.add(
+        "bastide_syslog_messages_total",
+        "Log lines that the syslog server has taken.",
+        [((), float(state.get("sent", 0)))],
+        "counter",
+    )
 
 
 def note(paths: Paths, given: JsonObject) -> JsonObject:

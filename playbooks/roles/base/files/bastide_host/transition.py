@@ -16,6 +16,7 @@ from bastide_host.collect import collect, sweep
 from bastide_host.facts import current_number, transition_of, unit_states
 from bastide_host.fence import now
 from bastide_host.host import (
+    JOURNAL,
     AgentError,
     JsonObject,
     Paths,
@@ -233,7 +234,7 @@ def keep_evidence(paths: Paths, found: JsonObject) -> None:
     folder = paths.evidence / found["run"]
     with contextlib.suppress(OSError):  # a full disk must not keep the old generation away
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        argv = ["journalctl", "--unit=bastide-*", f"--lines={JOURNAL_LINES}", "--no-pager"]
+        argv = [*JOURNAL, "--unit=bastide-*", f"--lines={JOURNAL_LINES}", "--no-pager"]
         (folder / "journal.txt").write_text(run(argv, timeout=60).stdout, encoding="utf-8")
         (folder / "transition.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
         failed = paths.generations / str(found["after"])

@@ -215,6 +215,9 @@ def _paths(paths: Paths) -> list[str]:
     """Return files and folders of Bastide, declared data left out."""
     found = [paths.at(name) for name in OWN]
     found += paths.at("/run").glob("bastide-*")
+    for folder in ("/var/log/journal", "/run/log/journal"):  # our services' logs, and no others
+        found += paths.at(folder).glob("*.bastide")
+    found += paths.at("/run/systemd").glob("journal.bastide")
     found = [path for path in found if path != paths.at(watch.PLACE)]
     state = paths.at(STATE)
     if state.is_dir():

@@ -14,6 +14,7 @@ from bastide_host.floating import elsewhere
 from bastide_host.gateway import NotRunningError, takes_over, worker
 from bastide_host.host import (
     ERROR_TAIL,
+    JOURNAL,
     AgentError,
     JsonObject,
     Paths,
@@ -35,7 +36,7 @@ ASKING = ("bastide-gateway.service", "bastide-keepalived.service")  # well if ot
 
 
 def _last_words(unit: str) -> str:
-    argv = ["journalctl", f"--unit={unit}", f"--lines={ERROR_TAIL}", "--no-pager", "--output=cat"]
+    argv = [*JOURNAL, f"--unit={unit}", f"--lines={ERROR_TAIL}", "--no-pager", "--output=cat"]
     return run(argv, timeout=20).stdout.strip()
 
 
