@@ -215,3 +215,44 @@ def _busy(stand: Stand, name: str) -> int:
 def _status(stand: Stand, backend: str, name: str) -> str:
     found = gateway.servers(stand.paths)
     return next(e.status for e in found if (e.backend, e.name) == (backend, name))
+
+
+def test_requests_to_an_address_that_leaves_end_at_once_and_others_do_not() -> None:
+    leaves = "127.0.0.9"
+    with short_folder() as folder:
+        stand = Stand(folder)
+        bind = f"    bind 127.0.0.1:{stand.port}\n"
+        stand.changes = {bind: f"{bind}    bind {leaves}:{stand.port} transparent\n"}
+        with stand.running():
+            stand.stop("embeddings", "a")
+            stand.start("embeddings", "a", seconds=3)
+            assert gateway.wait_until(stand.all_up, 20)
+            seen: dict[str, str] = {}
+            threads = [
+                threading.Thread(target=lambda a=a: seen.update({a: asked(a, stand.port)}))
+                for a in (leaves, "127.0.0.1")
+            ]
+            for thread in threads:
+                thread.start()
+            busy = lambda: sum(s.sessions for s in gateway.servers(stand.paths)) == 2  # noqa: E731
+            assert gateway.wait_until(busy, 20)
+            assert gateway.cut(stand.paths, leaves) == 1
+            threads[0].join(20)
+            assert "127.0.0.1" not in seen
+            assert seen[leaves] != "200"
+            threads[1].join(20)
+            assert seen["127.0.0.1"] == "200"
+            assert gateway.cut(stand.paths, leaves) == 0
+
+
+def asked(address: str, port: int) -> str:
+    """Ask the embedding server through an address; return the status, or how it broke."""
+    connection = http.client.HTTPConnection(address, port, timeout=60)
+    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+    try:
+        connection.request("POST", "/v1/embeddings", b"{}", headers)
+        return str(connection.getresponse().status)
+    except (OSError, http.client.HTTPException) as error:
+        return repr(error)
+    finally:
+        connection.close()

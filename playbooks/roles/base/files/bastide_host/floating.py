@@ -1,8 +1,8 @@
 """Send the gateways' floating address to another host before this one's gateway stops.
 
 A program of the unit bastide-keepalived looks for the file ``away`` once a second, and lets
-keepalived give the address up while it is there. Connections to it are cut when it moves, and only
-then: those to a host's own address are not.
+keepalived give the address up while it is there, by the file ``health``. Connections to it are cut
+when it moves, and only then: those to a host's own address are not.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import urllib.parse
 from collections.abc import Iterator
 
 from bastide_host.facts import unit_states
-from bastide_host.gateway import wait_until
-from bastide_host.host import Paths, read_json
+from bastide_host.gateway import NotRunningError, cut, wait_until
+from bastide_host.host import Paths, read_json, write_atomic
 
 UNIT = "bastide-keepalived.service"
 _MOVE_SECONDS = 15.0
@@ -53,15 +53,26 @@ def elsewhere(paths: Paths) -> Iterator[bool]:
     if place is None or unit_states(paths).get(UNIT) != "active" or not away.parent.is_dir():
         yield False
         return
-    away.touch()
-    away.chmod(0o644)
     try:
+        away.touch()
+        away.chmod(0o644)
+        _let_go(paths, place[0])
         moved = wait_until(lambda: not is_here(place[0]) and _taken(place), _MOVE_SECONDS)
         if not moved:
             away.unlink(missing_ok=True)
         yield moved
     finally:
         away.unlink(missing_ok=True)
+
+
+def _let_go(paths: Paths, address: str) -> None:
+    """End what is under way at the address, and let keepalived give it up in the same moment.
+
+    What begins in between would get no answer, and not know.
+    """
+    with contextlib.suppress(NotRunningError):
+        cut(paths, address)
+    write_atomic(paths.at("/run/bastide-keepalived/health"), b"1\n")
 
 
 def _taken(place: tuple[str, int]) -> bool:

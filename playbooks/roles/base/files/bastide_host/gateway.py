@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -160,6 +161,28 @@ def servers(paths: Paths) -> list[Server]:
         for row in _table(ask(paths, "show stat"), ",")
         if row["svname"] not in {"FRONTEND", "BACKEND"}
     ]
+
+
+_SESSION = re.compile(
+    r"(?m)^(0x[0-9a-f]+): .*\n(?:  .*\n)*?  frontend=gateway .* addr=(\S+):[0-9]+"
+)
+
+
+def cut(paths: Paths, address: str) -> int:
+    """End every request that came to one of the gateway's addresses; return how many there were.
+
+    Their clients are told while the address is here. Once it has left, nothing can be sent from
+    it any more, and they would wait for an answer as long as they have patience.
+
+    Args:
+        paths: The host's paths.
+        address: The address that they came to.
+    """
+    sessions = _SESSION.findall(f"{ask(paths, 'show sess all')}\n")
+    doomed = [session for session, place in sessions if place.strip("[]") == address]
+    for session in doomed:
+        ask(paths, f"shutdown session {session}")  # one that has ended by itself is no failure
+    return len(doomed)
 
 
 def worker(paths: Paths) -> int:
