@@ -193,9 +193,9 @@ def command() -> None:
 @since_option(required=False)
 @since_options
 @reports(_show_build)
+@with_since
 @recorded("bundle build", _about_built)
 @with_licences
-@with_since
 def build_command(  # noqa: PLR0913, PLR0917 - each is an option
     release: str | None,
     target: str | None,

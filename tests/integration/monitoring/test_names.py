@@ -156,6 +156,9 @@ def host_metrics(folder: Path) -> str:
     (paths.etc / "certificates.prom").write_text(
         'bastide_certificate_due_timestamp_seconds{certificate="a",renewal="plan"} 1\n'
     )
+    (generation / "etc/syslog.json").write_text("{}")
+    (paths.state / "syslog").mkdir(parents=True)
+    (paths.state / "syslog/state.json").write_text('{"connected": true, "sent": 1}')
     states = {"bastide-llm.service": {"ActiveState": "active", "NRestarts": "1", "Result": ""}}
     with pytest.MonkeyPatch.context() as patched:  # there is no systemd to ask
         patched.setattr(telemetry, "unit_properties", lambda _paths: states)
