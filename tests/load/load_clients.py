@@ -93,6 +93,8 @@ class Load:
         models = (await self.client.get("/v1/models")).raise_for_status().json()["data"]
         self.chat_model, self.embedding_model = (model["id"] for model in models)
         place = f"/vectordb/collections/{COLLECTION}"
+        if not (self.wish.clients.get("query") or self.wish.clients.get("write")):
+            return  # another load beside this one may make it
         if (await self.client.get(f"{place}/exists")).json()["result"]["exists"]:
             return
         shape = {"vectors": {"size": DIMENSIONS, "distance": "Cosine"}}
