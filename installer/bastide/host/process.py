@@ -18,6 +18,7 @@ from bastide.errors import BastideError
 from bastide.host.leash import leashed
 
 LOOK_SECONDS = 0.2  # how soon a cancelled program is noticed
+STOPPED = "stopped on request"
 
 
 @dataclass(frozen=True)
@@ -106,19 +107,13 @@ def converse(
         stdin.write(text.encode())
         stdin.seek(0)
         process = _start(argv, stdin)
-    with process:
-        while True:
-            try:
-                stdout, stderr = process.communicate(timeout=LOOK_SECONDS)
-                return Completed(process.returncode, stdout, stderr)
-            except subprocess.TimeoutExpired as error:
-                if cancelled.is_set() or time.monotonic() > deadline:
-                    process.kill()
-                    why = "stopped on request" if cancelled.is_set() else f"no end in {timeout} s"
-                    raise ProcessError(argv, 124, why) from error
-            except BaseException:
-                process.kill()
-                raise
+
+    def reason() -> str:
+        if cancelled.is_set():
+            return STOPPED
+        return f"no end in {timeout} s" if time.monotonic() > deadline else ""
+
+    return _await(process, argv, reason)
 
 
 @dataclass(frozen=True)
@@ -171,19 +166,44 @@ def supervise(
         start_new_session=True,
     )
     deadline, asked = time.monotonic() + timeout, False
+
+    def reason() -> str:
+        nonlocal deadline, asked
+        if wishes.stop.is_set() and not asked:
+            process.send_signal(signal.SIGINT)
+            asked, deadline = True, time.monotonic() + wishes.grace
+        if not wishes.kill.is_set() and time.monotonic() <= deadline:
+            return ""
+        return STOPPED if asked or wishes.kill.is_set() else f"no end in {timeout} s"
+
+    return _await(process, argv, reason)
+
+
+def _await(
+    process: subprocess.Popen[str], argv: Sequence[str], reason: Callable[[], str]
+) -> Completed:
+    """Return what a program printed, once it has ended.
+
+    Args:
+        process: The program.
+        argv: What it was started with.
+        reason: Asked every so often: why it must be killed now; empty if it need not.
+
+    Raises:
+        ProcessError: It was killed.
+    """
     with process:
         while True:
             try:
                 stdout, stderr = process.communicate(timeout=LOOK_SECONDS)
                 return Completed(process.returncode, stdout, stderr)
             except subprocess.TimeoutExpired as error:
-                if wishes.stop.is_set() and not asked:
-                    process.send_signal(signal.SIGINT)
-                    asked, deadline = True, time.monotonic() + wishes.grace
-                if wishes.kill.is_set() or time.monotonic() > deadline:
+                if why := reason():
                     process.kill()
-                    why = "stopped on request" if asked else f"no end within {timeout} s"
                     raise ProcessError(argv, 124, why) from error
+            except BaseException:
+                process.kill()
+                raise
 
 
 def _start(argv: Sequence[str], stdin: IO[bytes]) -> subprocess.Popen[str]:
