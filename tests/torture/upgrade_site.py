@@ -138,11 +138,21 @@ class Site:
         address = re.findall(r"(?m)^    address: (\S+)", (self.folder / "site.yaml").read_text())[0]
         return Gateway(address, self.folder / "ca.pem", key)
 
-    def phase(self) -> str:
-        """Return the phase that the newest run's journal was left in."""
-        runs = sorted((self.folder / "runs").glob("*/journal.jsonl"))
-        last = ""
-        for line in runs[-1].read_text().splitlines() if runs else ():
+    def newest_run(self) -> str:
+        """Return the name of the newest run's folder, or nothing."""
+        return max((path.name for path in (self.folder / "runs").glob("*")), default="")
+
+    def phase(self, before: str = "") -> str:
+        """Return the phase that the newest run's journal was left in.
+
+        Args:
+            before: A run that does not count any more.
+        """
+        run, last = self.newest_run(), ""
+        journal = self.folder / "runs" / run / "journal.jsonl"
+        if run == before or not journal.exists():
+            return "preflight"  # a run's folder is made after it
+        for line in journal.read_text().splitlines():
             with contextlib.suppress(ValueError):
                 entry = json.loads(line)
                 if entry.get("entry") == "intent":

@@ -144,8 +144,9 @@ class Torture:
         snapshot = self._before(result.operation)
         goal = NEW if result.operation == "upgrade" else OLD
         targets = {host: self._number(host, goal) for host in HOSTS}
+        before = self.site.newest_run()
         process = self._start(result.operation)
-        self._await(process, result)
+        self._await(process, result, before)
         strike = Strike(self.site, process, chance, targets)
         result.detail, remove = strike.cause(result.fault)
         try:
@@ -161,11 +162,17 @@ class Torture:
             result.rerun_exit = self._run("apply")
         self._judge(result, snapshot)
 
-    def _await(self, process: subprocess.Popen[bytes], result: Result) -> None:
-        """Wait until the moment of the fault: so many seconds, or the phase if one is named."""
+    def _await(self, process: subprocess.Popen[bytes], result: Result, before: str) -> None:
+        """Wait until the moment of the fault: so many seconds, or the phase if one is named.
+
+        Args:
+            process: The installer.
+            result: Says the moment; its phase and moment are made what they were.
+            before: The run that was the newest before this one.
+        """
         started = time.monotonic()
         while process.poll() is None:
-            passed, phase = time.monotonic() - started, self.site.phase()
+            passed, phase = time.monotonic() - started, self.site.phase(before)
             if passed > result.moment and (not result.phase or result.phase in phase):
                 result.phase, result.moment = phase, round(passed, 2)
                 return
