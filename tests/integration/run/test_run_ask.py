@@ -74,7 +74,8 @@ def test_a_host_whose_python_is_too_old_or_missing_says_so(
 
 
 def test_a_host_that_is_no_host_of_ours_has_something_to_do(line: Line) -> None:
-    stage = {"generation": 1, "digest": "0" * 64, "blobs": [], "units": []}
+    empty: dict[str, list[str]] = {"blobs": [], "units": [], "repository": [], "os_packages": []}
+    stage = {"generation": 1, "digest": "0" * 64, **empty}
     host = next(iter(line.site.hosts))
     given = {host: {"stage": stage, "groups": ["llm"], "secrets": {}}}
     reasons = not_settled(line, given, threading.Event())

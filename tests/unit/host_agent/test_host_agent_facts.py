@@ -150,16 +150,15 @@ def test_the_joined_program_runs_from_standard_input(host: Paths) -> None:
 
 
 def test_a_failure_is_one_json_object_and_exit_code_1(host: Paths) -> None:
-    hold(host, 111, process="nc", unit="")
     done = subprocess.run(
-        [sys.executable, "-I", "-", "check", "--root", str(host.root), '--ports={"llm": 8081}'],
+        [sys.executable, "-I", "-", "health", "--root", str(host.root), "--unit=bastide-x.service"],
         input=join_agent.join(),
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 1
-    assert json.loads(done.stdout)["error"]["code"] == "BAS-5070"
+    assert json.loads(done.stdout)["error"]["code"] == "BAS-6060"
 
 
 def test_units_that_want_a_certificate_are_told_from_those_that_do_not(host: Paths) -> None:

@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 from bastide_host import (
+    depot,
     facts,
     generation,
+    packages,
     prepare,
     settled,
     switch,
@@ -23,6 +25,7 @@ from bastide_host import (
     validate,
 )
 from bastide_host.host import AgentError, Paths
+from bastide_host.stage import blobs_of
 
 UNIT = """\
 [Service]
@@ -207,6 +210,7 @@ def test_a_switch_is_one_link_and_names_what_must_restart(host: Paths) -> None:
     assert switched(host, stage) == {
         "changed": False, "restart": [], "stopped": [], "ports": {},
         "reembed": False,
+        "secures": [],
     }  # fmt: skip
 
 
@@ -279,6 +283,8 @@ def settle(host: Paths) -> dict[str, Any]:
     stage = {**describe(host), "repository": []}
     prepare.prepare(host, prepare.Program("program"))
     prepare.write_secrets(host, {"ca_pem": "CA"}, [])
+    host.at(packages.SOURCE).parent.mkdir(parents=True)
+    packages.build_repository(host, stage)
     generation.generation(host, stage)
     switched(host, stage)
     mark_started(host)
@@ -291,7 +297,44 @@ def test_a_settled_host_is_known_at_one_look(host: Paths) -> None:
         "changed": False,
         "settled": True,
         "why_not": "",
+        "fetches": False,
+        "installs": False,
     }
+
+
+@pytest.mark.parametrize(
+    ("harm", "fetches", "installs"),
+    [
+        (lambda h: (h.current / "etc/llm.json").write_text("{}"), False, False),
+        (lambda h: next(h.state.glob("artifacts/sha256/*/*")).unlink(), True, False),
+        (lambda h: next(h.state.glob("artifacts/sha256/*/*")).touch(), True, False),  # not sealed
+        (lambda h: (h.repository / "odd.deb").touch(), False, True),
+        (lambda h: h.at(packages.SOURCE).unlink(), False, True),
+    ],
+)
+def test_one_look_says_what_an_unsettled_host_needs(
+    host: Paths, harm: Callable[[Paths], object], fetches: bool, installs: bool
+) -> None:
+    given = settle(host)
+    for blob in blobs_of(host, given["stage"]):
+        depot.seal(blob.destination)
+    (host.current / "etc/odd").touch()
+    harm(host)
+    found = settled.settled(host, given)
+    assert (found["settled"], found["fetches"], found["installs"]) == (False, fetches, installs)
+
+
+def test_a_port_that_another_holds_is_refused_only_if_there_is_something_to_do(
+    host: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {**settle(host), "ports": {"llm": 8081}}
+    held = {"port": 8081, "unit": "", "process": "sleep", "address": "127.0.0.1"}
+    monkeypatch.setattr(facts, "listeners", lambda _paths: [held])
+    assert settled.settled(host, given)["settled"]
+    (host.current / "etc/odd").touch()
+    with pytest.raises(AgentError, match="8081, needed by llm, is held by sleep") as caught:
+        settled.settled(host, given)
+    assert caught.value.code == "BAS-5070"
 
 
 @pytest.mark.parametrize(
@@ -323,7 +366,6 @@ def test_whatever_is_amiss_unsettles(
 
 def test_an_internet_source_unsettles(host: Paths) -> None:
     given = settle(host)
-    (host.root / "etc/apt").mkdir(parents=True)
     (host.root / "etc/apt/sources.list").write_text("deb http://deb.debian.org/debian x main\n")
     assert "sources.list names packages on the internet" in settled.settled(host, given)["why_not"]
 

@@ -16,14 +16,19 @@ CONFIGURATION = "etc/haproxy.cfg"
 
 def gateway_ahead(paths: Paths) -> JsonObject:
     """Reload the gateway if services begin to speak TLS with the generation that is live now."""
+    coming = to_be_secured(paths)
+    if coming:
+        restart(paths, [GATEWAY])
+    return {"changed": bool(coming), "servers": coming}
+
+
+def to_be_secured(paths: Paths) -> list[str]:
+    """Return the servers that the running gateway asks in the clear, and the live one by TLS."""
     try:
         plain = {(s.backend, s.name) for s in servers(paths) if s.name != HOLD and not s.tls}
     except NotRunningError:
-        return {"changed": False, "servers": []}
-    coming = sorted(plain & secured(_text(paths)))
-    if coming:
-        restart(paths, [GATEWAY])
-    return {"changed": bool(coming), "servers": [f"{backend}/{name}" for backend, name in coming]}
+        return []
+    return [f"{backend}/{name}" for backend, name in sorted(plain & secured(_text(paths)))]
 
 
 def secured(configuration: str) -> set[tuple[str, str]]:

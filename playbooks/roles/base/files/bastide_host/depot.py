@@ -27,10 +27,15 @@ def seal(path: Path) -> None:
     os.utime(path, ns=(_SEAL, _SEAL))
 
 
+def is_sealed(path: Path) -> bool:
+    """Return whether a file was not written to since it was verified."""
+    return path.stat().st_mtime_ns == _SEAL
+
+
 def is_intact(path: Path, sha256: str) -> bool:
     """Return whether a file has the bytes that were verified; reads it only if it was touched."""
     with contextlib.suppress(OSError):
-        return path.stat().st_mtime_ns == _SEAL or sha256_of(path) == sha256
+        return is_sealed(path) or sha256_of(path) == sha256
     return False
 
 

@@ -19,7 +19,7 @@ from bastide_host.caller import end_with_caller
 from bastide_host.condition import condition
 from bastide_host.data import data
 from bastide_host.evaluate import evaluate
-from bastide_host.facts import check_ports, facts
+from bastide_host.facts import facts
 from bastide_host.generation import generation
 from bastide_host.host import AgentError, JsonObject, Paths, only_one
 from bastide_host.inventory import inventory
@@ -37,7 +37,7 @@ from bastide_host.switch import fingerprint, units_to_restart
 from bastide_host.telemetry import keep_telling, note
 from bastide_host.transition import begin, promote, revert, revert_begin, revert_end, switch
 from bastide_host.uninstall import uninstall, uninstall_list
-from bastide_host.units import describe, health, restart
+from bastide_host.units import GATEWAY, describe, health, restart
 from bastide_host.validate import validate
 
 
@@ -84,6 +84,12 @@ def _survey(paths: Paths) -> JsonObject:
     return found if asked is None else {**found, "condition": condition(paths, asked)}
 
 
+def _built(paths: Paths, description: JsonObject) -> JsonObject:
+    """Build a generation, and let the services' own programs look at it unless it is live."""
+    built = generation(paths, description)
+    return built if built["live"] else {**validate(paths, description), **built}
+
+
 def _evaluate(paths: Paths) -> JsonObject:
     end_with_caller()
     return evaluate(paths, _given())
@@ -93,7 +99,6 @@ Command = Callable[[Paths, argparse.Namespace], JsonObject]
 _READ_ONLY: dict[str, Command] = {
     "audit": lambda paths, _options: audit(paths, _given()),
     "facts": lambda paths, _options: _survey(paths),
-    "check": lambda paths, options: check_ports(paths, json.loads(options.ports)),
     "settled": lambda paths, _options: settled(paths, _given()),
     "data": lambda paths, options: data(paths, options.snapshot),
     "describe": lambda paths, _options: describe(paths),
@@ -151,8 +156,7 @@ _CHANGING: dict[str, Command] = {
     ),
     "stage": _stage_command,
     "packages": lambda paths, options: install_packages(paths, _description(options.stage)),
-    "generation": lambda paths, options: generation(paths, _description(options.stage)),
-    "validate": lambda paths, options: validate(paths, _description(options.stage)),
+    "generation": lambda paths, options: _built(paths, _description(options.stage)),
     "begin": lambda paths, options: begin(paths, _description(options.stage)),
     "switch": lambda paths, options: switch(paths, _description(options.stage)),
     "promote": lambda paths, options: promote(paths, _description(options.stage)),
@@ -171,12 +175,18 @@ _CHANGING: dict[str, Command] = {
 
 
 def _restart(paths: Paths, options: argparse.Namespace) -> JsonObject:
-    """Restart units; nobody is kept waiting for what they take to answer."""
+    """Restart units, and wait until they answer if asked to; the lock is not kept meanwhile.
+
+    A gateway answers with everything in rotation: what listens elsewhere with its new
+    configuration could not be found before.
+    """
     with only_one(paths):
         done = restart(paths, options.units)
-    answers = options.answers and options.units
-    waited = health(paths, options.units, options.seconds) if answers else {}
-    return {**waited, **done}
+    if not options.answers or not options.units:
+        return done
+    if GATEWAY in options.units:
+        rotate_in(paths, "", [], options.seconds)
+    return {**health(paths, options.units, options.seconds, partial=options.partial), **done}
 
 
 _UNLOCKED = {**_READ_ONLY, **_TRAFFIC, **_BESIDE, "restart": _restart}

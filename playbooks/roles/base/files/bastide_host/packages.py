@@ -104,12 +104,24 @@ def build_repository(paths: Paths, description: JsonObject) -> bool:
     return True
 
 
-def _apt_source(paths: Paths) -> bool:
-    line = (
+def _source_text(paths: Paths) -> str:
+    return (
         "# Bastide's packages of this release; each was verified by SHA-256 when it came.\n"
         f"deb [trusted=yes] file:{paths.repository} ./\n"
     )
-    return write_atomic(paths.at(SOURCE), line.encode())
+
+
+def _apt_source(paths: Paths) -> bool:
+    return write_atomic(paths.at(SOURCE), _source_text(paths).encode())
+
+
+def are_installed(paths: Paths, description: JsonObject) -> bool:
+    """Return whether the repository and the installed OS packages are this stage's."""
+    return (
+        repository_is_current(paths, description)
+        and text_of(paths.at(SOURCE)) == _source_text(paths)
+        and not lacking(paths, description)
+    )
 
 
 @contextlib.contextmanager

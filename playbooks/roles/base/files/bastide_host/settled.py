@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from bastide_host.facts import current_number, transition_of, unit_states
+from bastide_host.facts import check_ports, current_number, transition_of, unit_states
 from bastide_host.generation import drift
 from bastide_host.host import JsonObject, Paths, read_json, sha256_of, text_of
-from bastide_host.packages import lacking, repository_is_current
+from bastide_host.packages import are_installed
 from bastide_host.places import places
 from bastide_host.prepare import OPTIONAL, SECRET_FILES, internet_sources
 from bastide_host.reembed import state_file
 from bastide_host.rotation import out_of_rotation
-from bastide_host.stage import blobs_of
+from bastide_host.stage import are_staged, blobs_of
 from bastide_host.switch import units_to_restart
 from bastide_host.units import answers
 
@@ -20,13 +20,28 @@ from bastide_host.units import answers
 def settled(paths: Paths, given: JsonObject) -> JsonObject:
     """Return whether the host is in every respect what the stage description says.
 
+    If not, also whether there is anything for it to fetch and to install: most ways back have
+    neither, and each step that is left out saves a round trip.
+
     Args:
         paths: The host's paths.
         given: ``program`` (the agent's text), ``stage`` (the stage description), ``secrets``
-            (SHA-256 of each secret by name) and ``groups`` (the host's).
+            (SHA-256 of each secret by name), ``groups`` (the host's) and, if another process must
+            not hold them, ``ports`` (service → TCP port).
+
+    Raises:
+        AgentError: There is something to do, and another process holds a port.
     """
     reason = next(_reasons(paths, given), "")
-    return {"changed": False, "settled": not reason, "why_not": reason}
+    if reason and "ports" in given:
+        check_ports(paths, given["ports"])
+    return {
+        "changed": False,
+        "settled": not reason,
+        "why_not": reason,
+        "fetches": bool(reason) and not are_staged(paths, given["stage"]),
+        "installs": bool(reason) and not are_installed(paths, given["stage"]),
+    }
 
 
 def _reasons(paths: Paths, given: JsonObject) -> Iterator[str]:
@@ -41,7 +56,7 @@ def _reasons(paths: Paths, given: JsonObject) -> Iterator[str]:
     yield from _secrets(paths, given["secrets"], set(given["groups"]))
     if missing := [blob.name for blob in blobs_of(paths, description) if not blob.is_here()]:
         yield f"{missing[0]} is missing"
-    if not repository_is_current(paths, description) or lacking(paths, description):
+    if not are_installed(paths, description):
         yield "OS packages are missing"
     yield from _services(paths, description)
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
-from bastide_host.depot import Blob, Depot, seal
+from bastide_host.depot import Blob, Depot, is_sealed, seal
 from bastide_host.host import AgentError, JsonObject, Paths, fsync_directory
 from bastide_host.pieces import PieceFile
 from bastide_host.swarm import Haul, fetch_rest, sharing
@@ -34,6 +34,15 @@ def blobs_of(paths: Paths, stage: JsonObject) -> list[Blob]:
         path = paths.at(str(destination))
         found.append(Blob(each["name"], each["sha256"], each["size"], path))
     return found
+
+
+def are_staged(paths: Paths, stage: JsonObject) -> bool:
+    """Return whether every artifact is here, and sealed: the step that brings them can be left out.
+
+    Raises:
+        AgentError: The stage description is not well formed.
+    """
+    return all(blob.is_here() and is_sealed(blob.destination) for blob in blobs_of(paths, stage))
 
 
 def check_space(blobs: Iterable[Blob]) -> None:

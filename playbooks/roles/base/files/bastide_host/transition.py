@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 
 from bastide_host import data
+from bastide_host.ahead import to_be_secured
 from bastide_host.collect import collect, sweep
 from bastide_host.facts import current_number, transition_of, unit_states
 from bastide_host.fence import now
@@ -105,7 +106,11 @@ def switch(paths: Paths, description: JsonObject) -> JsonObject:
     if found and found["restore"]:
         _put_back(paths, found["restore"])
     answer = activate(paths, number, description)
-    return {**answer, "reembed": is_pending(paths, description["digest"])}
+    return {
+        **answer,
+        "reembed": is_pending(paths, description["digest"]),
+        "secures": to_be_secured(paths),
+    }
 
 
 def _put_back(paths: Paths, snapshot: str) -> None:
