@@ -170,3 +170,12 @@ def test_a_new_server_changes_nothing_but_the_gateways_and_restarts_none(group: 
         path for path, file in now["c"].files.items() if file != before["c"].files.get(path)
     }
     assert differing == {"etc/haproxy.cfg"}  # a reload: the unit and its rights are the same
+
+
+@pytest.mark.parametrize("parallel", [1, 2, 3, 4, 5, 7, 100, 256])
+def test_any_number_of_texts_can_be_embedded_at_once(parallel: int) -> None:
+    site = a_site(sizes={"embeddings": {"parallel": parallel}})
+    model = json.loads(text(rendered(site)["host1"], "etc/embeddings.json"))["model"]
+    # The engine shares a batch out evenly: with a remainder it aborts when it starts.
+    assert model["n_ubatch"] % parallel == 0
+    assert model["n_batch"] == model["n_ubatch"] >= model["n_ctx"] / parallel
