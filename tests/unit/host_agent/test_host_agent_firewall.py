@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from bastide_host import firewall
+from bastide_host.condition_units import unit_state
 from bastide_host.host import AgentError, Paths
 
 RULES = """
@@ -114,3 +115,29 @@ def test_the_old_connection_proves_nothing(tmp_path: Path, monkeypatch: pytest.M
     firewall.keep(paths, b"mark\n")
     assert (paths.started / firewall.UNIT).read_bytes() == b"mark\n"
     assert not (paths.run / "firewall-login").exists()
+
+
+def test_the_timer_of_a_run_that_was_killed_does_not_stop_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "proc").mkdir()
+    paths = Paths(tmp_path)
+
+    def systemd(argv: list[str], **_options: object) -> subprocess.CompletedProcess[str]:
+        """Do as systemd-run does: the unit's file lies there until the timer's end."""
+        for name in (word.partition("=")[2] for word in argv if word.startswith("--unit=")):
+            for kind in (".timer", ".service"):
+                place = paths.at(f"/run/systemd/transient/{name}{kind}")
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_text("[Unit]\n")
+        return subprocess.CompletedProcess(argv, 0, "", "")
+
+    monkeypatch.setattr(firewall, "run", systemd)
+    monkeypatch.setattr(firewall, "connection", lambda: "")
+    paths.current.parent.mkdir(parents=True)
+    paths.started.mkdir(parents=True)
+    (paths.started / firewall.UNIT).write_text("the same rules as before, which were flushed\n")
+    firewall.load(paths)
+    assert not (paths.started / firewall.UNIT).exists(), "or nobody would load and keep them again"
+    assert list(paths.at("/run/systemd/transient").iterdir())
+    assert unit_state(paths)["unit_files"] == []

@@ -28,7 +28,9 @@ from bastide_host.host import (
 UNIT = "bastide-firewall.service"
 FILE = "etc/nftables.nft"
 TABLE = ("table", "inet", "bastide")
-UNDO = "bastide-firewall-undo"
+# Not a name like those of the units that stay: preflight looks for strangers among them, and a run
+# that was killed leaves this one behind.
+UNDO = "firewall-undo-bastide"
 UNDO_SECONDS = 45
 SHUT_OUT = "BAS-2100"
 NOT_NEW = "BAS-2101"
@@ -138,6 +140,8 @@ def load(paths: Paths) -> JsonObject:
     before = paths.run / "firewall-before.nft"
     write_atomic(before, f"{_EMPTY}{live_table(paths)}".encode(), 0o600)
     write_atomic(paths.run / "firewall-login", connection().encode(), 0o600)
+    # Cut off before ``keep``, the next run has to load them again: else the timer took them back.
+    (paths.started / UNIT).unlink(missing_ok=True)
     _arm(paths, before)
     done = run(["systemctl", "reload-or-restart", UNIT], timeout=60)
     if done.returncode != 0:
