@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -236,6 +238,30 @@ def test_what_a_kill_leaves_is_taken_off(pair: tuple[Gateway, Gateway]) -> None:
 def test_without_a_floating_address_nothing_is_moved(tmp_path: Path) -> None:
     with floating.elsewhere(Paths(tmp_path)) as moved:
         assert moved is False
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_requests_are_cut_only_if_another_gateway_can_take_the_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alive: bool
+) -> None:
+    paths, cut = Paths(tmp_path), list[str]()
+    etc = paths.current / "etc"
+    etc.mkdir(parents=True)
+    paths.at("/run/bastide-keepalived").mkdir(parents=True)
+    with socket.socket() as other:
+        other.bind(("127.0.0.2", 0))
+        if alive:
+            other.listen()
+        port = other.getsockname()[1]
+        services = {floating.UNIT: f"https://127.0.0.1:{port}/healthz"}
+        (etc / "host.json").write_text(json.dumps({"services": services}))
+        (etc / "keepalived.conf").write_text("unicast_peer {\n        127.0.0.2\n    }\n")
+        monkeypatch.setattr(floating, "unit_states", lambda _paths: {floating.UNIT: "active"})
+        monkeypatch.setattr(floating, "cut", lambda _paths, address: cut.append(address))
+        monkeypatch.setattr(floating, "_MOVE_SECONDS", 0.1)
+        with floating.elsewhere(paths) as moved:
+            assert moved is False  # the address stays here: it is loopback's
+    assert cut == (["127.0.0.1"] if alive else [])
 
 
 def test_only_an_address_of_this_host_is_here() -> None:

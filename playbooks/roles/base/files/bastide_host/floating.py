@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from bastide_host.facts import unit_states
 from bastide_host.gateway import NotRunningError, cut, wait_until
-from bastide_host.host import Paths, read_json, write_atomic
+from bastide_host.host import Paths, read_json, text_of, write_atomic
 
 UNIT = "bastide-keepalived.service"
 _MOVE_SECONDS = 15.0
@@ -45,12 +45,16 @@ def is_here(address: str) -> bool:
 def elsewhere(paths: Paths) -> Iterator[bool]:
     """Keep the floating address away from this host for the block, if another one takes it.
 
-    Yields whether another host has it. If none takes it in time, it stays: an address that nobody
-    holds helps nobody.
+    Yields whether another host has it. If no other gateway answers, nothing is done and what is
+    under way may end here; if none takes it in time, it stays: an address that nobody holds helps
+    nobody.
     """
     place = floating(paths)
     away = paths.at("/run/bastide-keepalived/away")
     if place is None or unit_states(paths).get(UNIT) != "active" or not away.parent.is_dir():
+        yield False
+        return
+    if not any(_taken((other, place[1])) for other in _others(paths)):
         yield False
         return
     try:
@@ -63,6 +67,12 @@ def elsewhere(paths: Paths) -> Iterator[bool]:
         yield moved
     finally:
         away.unlink(missing_ok=True)
+
+
+def _others(paths: Paths) -> list[str]:
+    """Return the other gateways' own addresses, as this host's keepalived knows them."""
+    text = text_of(paths.current / "etc/keepalived.conf")
+    return text.partition("unicast_peer {")[2].partition("}")[0].split()
 
 
 def _let_go(paths: Paths, address: str) -> None:
