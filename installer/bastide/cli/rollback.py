@@ -64,10 +64,18 @@ class RollbackResult:
         return RollbackError(
             f"the rollback to run {self.back_to} did not end well: {failed}",
             code=FAILED,
-            hint=f"a person is needed now. {failed.hint}; `bastide rollback --to {self.back_to}` "
-            "goes on",
+            hint=self._hint(failed),
             problems=failed.problems,
         )
+
+    def _hint(self, failed: BastideError) -> str:
+        again = f"`bastide rollback --to {self.back_to}`"
+        if self.apply.ending in {Ending.UNDONE, Ending.UNTOUCHED}:
+            return (
+                "every host runs what it ran before the rollback; put right what is said above, "
+                f"then {again} tries again; the story: {self.apply.log}"
+            )
+        return f"{failed.hint}; {again} goes on"
 
 
 def _view(result: RollbackResult) -> None:
@@ -112,7 +120,7 @@ def command(site_dir: Path, wanted: str | None, *, keep_data: bool, yes: bool) -
 
     \b
     Exit codes: 0 every host runs the earlier generation and is healthy; 5 nothing was changed;
-    8 failed after changes, a person is needed; 9 another run holds the site.
+    8 it failed, and says where the hosts are; 9 another run holds the site.
     """  # noqa: D301 - click wants the real character
     present = load_site(site_dir)
     folder = SiteFolder((site_dir if site_dir.is_dir() else site_dir.parent).resolve())
