@@ -44,10 +44,13 @@ def main() -> int:
             torture = Torture(site, options.seed)
             torture.calibrate()
             for number in range(len(results) + 1, options.points + 1):
-                results.append(asdict(torture.disturb(number)))
+                result = torture.disturb(number)
+                results.append(asdict(result))
                 with file.open("a") as stream:
                     stream.write(json.dumps(results[-1]) + "\n")
                 print(json.dumps(results[-1]), file=sys.stderr, flush=True)
+                if not result.ok:
+                    torture.repair()
         finally:
             if not options.keep:
                 tear_down(site)

@@ -126,8 +126,6 @@ class Torture:
         result = Result(number, operation, KINDS[number % len(KINDS)], duration=round(duration, 1))
         result.moment = round(chance.uniform(0, duration), 2)
         self.carry_out(result, chance)
-        if not result.ok:
-            self._repair()
         return result
 
     def carry_out(self, result: Result, chance: random.Random) -> None:
@@ -274,7 +272,7 @@ class Torture:
             if each
         ]
 
-    def _repair(self) -> None:
+    def repair(self) -> None:
         """Begin anew after a point that went wrong."""
         if self._writer is not None:
             self._writer.abandon()
