@@ -120,7 +120,7 @@ class Torture:
         """Do one operation, disturbed at some moment, and once more; return what came of it."""
         chance = random.Random(f"{self._seed}/{number}")  # noqa: S311
         operation = "upgrade" if self._state == OLD else "rollback"
-        if chance.random() < 0.25:
+        if chance.random() < 0.25 or not self._state:
             operation = "install"
         duration = self._known.seconds[operation]
         result = Result(number, operation, KINDS[number % len(KINDS)], duration=round(duration, 1))
@@ -234,6 +234,7 @@ class Torture:
             digest = self._known.digests.get(self._state, {}).get(host, "")
             result.why_not += [f"{host}: {line}" for line in faults_of(each, digest)]
         if not self._state:
+            result.why_not.append("nothing is installed after the re-run")
             return
         if result.operation == "install":
             self._new_data()

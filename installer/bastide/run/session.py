@@ -20,7 +20,6 @@ from bastide.plan.planner import make_plan
 from bastide.plan.preflight import PreflightInputs, require_fit
 from bastide.plan.resume import Move, next_move
 from bastide.plan.stage import Passage, stage_description
-from bastide.progress import SilentProgress
 from bastide.render import run_directory
 from bastide.run import journal as journals
 from bastide.run.ask import Line
@@ -43,7 +42,7 @@ from bastide.run.runner import (
 from bastide.run.settle import Approve, settle, what_is_left
 from bastide.run.state import Fetched
 from bastide.run.summary import ApplyResult, failure_of, host_results, write_summary
-from bastide.run.survey import survey
+from bastide.run.survey import survey_at_rest
 from bastide.run.swarm import Swarm
 from bastide.run.swarm_desk import SwarmDesk
 from bastide.run.wanted import Wanted
@@ -133,7 +132,9 @@ class Session:
                 open_credentials, order.wanted.site, order.folder, order.home, self._salt, back=back
             )
             desk = Desk(order.folder, order.home, order.wanted)
-            facts, self._control = survey(desk, SilentProgress(), self.cancelled, salt=self._salt)
+            facts, self._control = survey_at_rest(
+                desk, self.cancelled, self.follower.note, salt=self._salt
+            )
             return facts
 
     def settle_plan(self, facts: SiteFacts) -> PlanInputs:

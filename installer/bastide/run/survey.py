@@ -7,10 +7,12 @@ port, so that each can say whether it would reach the depot.
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 from bastide.plan.leaving import departed_hosts
-from bastide.progress import Progress
+from bastide.progress import Progress, SilentProgress
 from bastide.run.ask import Line, ask
 from bastide.run.control import Desk, Listener, look_at_control
 from bastide.run.earlier import last_site
@@ -18,6 +20,47 @@ from bastide.run.facts import facts_of, gather_over
 from bastide.schema.condition import ControlCondition
 from bastide.schema.facts import DepartedHost, HostFacts, SiteFacts, UnreachableHost
 from bastide.schema.site import Group, Site, SiteHost
+
+BUSY_SECONDS = 120.0  # as long as one agent waits for another
+PAUSE_SECONDS = 1.0
+
+
+def survey_at_rest(
+    desk: Desk, cancelled: threading.Event, tell: Callable[[str], None], *, salt: str
+) -> tuple[SiteFacts, ControlCondition]:
+    """Return what ``survey`` does, once no agent of an earlier run is at work any more.
+
+    A run that was killed leaves agents that finish what they were told. The next one is not refused
+    for that if they end in time; what the hosts say last counts.
+
+    Args:
+        desk: Site and store.
+        cancelled: Once it is set, the waiting ends.
+        tell: Told, once, who is waited for.
+        salt: For the fingerprints of the secrets' files.
+
+    Raises:
+        PreflightError: Somebody asked for the end.
+    """
+    deadline = time.monotonic() + BUSY_SECONDS
+    told = False
+    while True:
+        facts, control = survey(desk, SilentProgress(), cancelled, salt=salt)
+        busy = {
+            name: host.condition.agent_busy
+            for name, host in facts.hosts.items()
+            if host.condition is not None and host.condition.agent_busy
+        }
+        if not busy or time.monotonic() > deadline or cancelled.is_set():
+            return facts, control
+        if not told:
+            for name, who in busy.items():
+                tell(
+                    f"{name}  the agent of another run is still at work: {who}; it gets"
+                    f" {BUSY_SECONDS:.0f} s to end"
+                )
+        told = True
+        cancelled.wait(PAUSE_SECONDS)
 
 
 def survey(
