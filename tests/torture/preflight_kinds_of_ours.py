@@ -93,11 +93,12 @@ LEFTOVERS = (
         "on 'ln -sfn $(cat /root/kept.link) /opt/bastide/current/backends/$(cat /root/where)'",
     ),
     installed(
-        "model damaged, of the right size",
+        "model damaged, though nothing wrote to the file",
         "BAS-5163",
         MODEL
-        + "head -c 4096 $M > $WORK/head; head -c 4096 /dev/zero | dd of=$M conv=notrunc status=none",
-        MODEL + "dd if=$WORK/head of=$M conv=notrunc status=none",
+        + "touch -r $M $WORK/time; head -c 4096 $M > $WORK/head; "
+        + "head -c 4096 /dev/zero | dd of=$M conv=notrunc status=none; touch -r $WORK/time $M",
+        MODEL + "dd if=$WORK/head of=$M conv=notrunc status=none; touch -r $WORK/time $M",
     ),
     installed(
         "agent of another run at work",
@@ -118,6 +119,12 @@ MENDED = (
         "model cut off",
         "",
         MODEL + "truncate -s 1000 $M",
+        "",
+    ),
+    installed(
+        "model damaged, of the right size",
+        "",
+        MODEL + "head -c 4096 /dev/zero | dd of=$M conv=notrunc status=none",
         "",
     ),
     installed("service stopped", "", "on 'systemctl stop bastide-gateway'", ""),

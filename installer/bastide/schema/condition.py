@@ -123,6 +123,9 @@ class HostCondition(Value):
     environment_fault: str
     backends_dangling: bool
     model_ends: dict[Sha256, str] = Field(description="Digest of each model's first and last MiB.")
+    models_touched: tuple[Sha256, ...] = Field(
+        default=(), description="Models that were written to since they came; apply reads them."
+    )
     strangers: tuple[str, ...] = Field(description="What lies in /opt/bastide and is not ours.")
     agent_busy: str
     fence_since: str | None

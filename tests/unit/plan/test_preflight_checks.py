@@ -184,9 +184,15 @@ def test_models_are_compared_by_their_ends() -> None:
     chat = next(a for a in make.make_artifacts() if a.name == "chat")
     assert chat.kind is ArtifactKind.MODEL
     control = made.make_control(model_ends={chat.sha256: "good"})
-    for end, codes in (("good", []), ("bad", ["BAS-5163"])):
-        condition = made.make_condition(model_ends={chat.sha256: end})
-        assert [f.code for f in made.findings(done, {"host1": condition}, control)] == codes
+    for end, touched, found in (
+        ("good", (), []),
+        ("good", (chat.sha256,), []),
+        ("bad", (), [("BAS-5163", REFUSE)]),
+        ("bad", (chat.sha256,), [("BAS-5164", WARN)]),  # the apply reads it, and fetches it again
+    ):
+        condition = made.make_condition(model_ends={chat.sha256: end}, models_touched=touched)
+        seen = made.findings(done, {"host1": condition}, control)
+        assert [(f.code, f.severity) for f in seen] == found
 
 
 def test_what_apply_mends_is_only_told() -> None:

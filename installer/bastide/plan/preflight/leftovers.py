@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from bastide.layout import HOST_CURRENT, host_model
 from bastide.plan.preflight.check import HostView, Subject, Trouble, checks_in, refuses, warns
-from bastide.schema.artifact import ArtifactKind
+from bastide.schema.artifact import Artifact, ArtifactKind
 
 CONDITION = Subject.CONDITION
 
@@ -89,17 +89,14 @@ def backends(host: HostView) -> Iterator[Trouble]:
     CONDITION,
     "BAS-5163",
     "models are the store's",
-    "A model file on a host begins or ends otherwise than the store's; its size is right",
-    "remove the file: the next apply fetches it again",
+    "A model file on a host begins or ends otherwise than the store's, though it looks as it did "
+    "when it came",
+    "remove the file: the next apply fetches it again; and look at the disk",
 )
 def model_content(host: HostView) -> Iterator[Trouble]:
-    """Compare the ends of models with those in the store."""
-    control = host.inputs.control
-    for artifact in host.needs.of_kind(ArtifactKind.MODEL):
-        wanted = control.model_ends.get(artifact.sha256) if control else None
-        found = host.condition.model_ends.get(artifact.sha256)
-        whole = host.facts.models.get(artifact.sha256) == artifact.size
-        if wanted and found and whole and found != wanted:
+    """Look for damaged models that an apply would take for whole ones."""
+    for artifact in _damaged_models(host):
+        if artifact.sha256 not in host.condition.models_touched:
             path = host_model(artifact.sha256)
             yield Trouble(f"{artifact.name}: {path} is damaged", f"rm {path}")
 
@@ -107,16 +104,30 @@ def model_content(host: HostView) -> Iterator[Trouble]:
 @warns(
     CONDITION,
     "BAS-5164",
-    "models have their sizes",
-    "A model file on a host is missing bytes; the next apply fetches it again",
+    "models are whole",
+    "A model file on a host is missing bytes, or was written to; the next apply fetches it again",
     "`bastide apply`",
 )
-def model_size(host: HostView) -> Iterator[Trouble]:
-    """Compare the sizes of models that are there."""
+def model_mended(host: HostView) -> Iterator[Trouble]:
+    """Look for models of another size, and for damaged ones that an apply reads anyhow."""
     for artifact in host.needs.of_kind(ArtifactKind.MODEL):
         found = host.facts.models.get(artifact.sha256)
         if found is not None and found != artifact.size:
             yield Trouble(f"{artifact.name} has {found} bytes, not {artifact.size}")
+    for artifact in _damaged_models(host):
+        if artifact.sha256 in host.condition.models_touched:
+            yield Trouble(f"{artifact.name}: {host_model(artifact.sha256)} is damaged")
+
+
+def _damaged_models(host: HostView) -> Iterator[Artifact]:
+    """Yield the models that have their size, and other ends than those in the store."""
+    control = host.inputs.control
+    for artifact in host.needs.of_kind(ArtifactKind.MODEL):
+        wanted = control.model_ends.get(artifact.sha256) if control else None
+        found = host.condition.model_ends.get(artifact.sha256)
+        whole = host.facts.models.get(artifact.sha256) == artifact.size
+        if wanted and found and whole and found != wanted:
+            yield artifact
 
 
 @refuses(

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from bastide_host.condition_packages import lock_holder
+from bastide_host.depot import is_sealed
 from bastide_host.host import BLOCK, JsonObject, Paths, read_json
 
 OURS = frozenset({"bin", "cache", "current", "generations"})  # in /opt/bastide
@@ -19,6 +20,7 @@ def own_state(paths: Paths) -> JsonObject:
     linked = current.is_symlink()
     strangers = sorted(p.name for p in paths.opt.glob("*") if p.name not in OURS)
     fence = paths.state / "vectordb.fence"
+    models = sorted((paths.state / "models").glob("*.gguf"))
     return {
         "current_kind": "link" if linked else "other" if current.exists() else "missing",
         "current_target": str(current.readlink()) if linked else "",
@@ -26,7 +28,8 @@ def own_state(paths: Paths) -> JsonObject:
         "record_damaged": current.is_dir() and read_json(current / "generation.json") is None,
         "environment_fault": environment_fault(current),
         "backends_dangling": _leads_nowhere(current / "backends"),
-        "model_ends": {p.stem: ends(p) for p in (paths.state / "models").glob("*.gguf")},
+        "model_ends": {path.stem: ends(path) for path in models},
+        "models_touched": [path.stem for path in models if not is_sealed(path)],
         "strangers": strangers if not (paths.opt / "bin/bastide_host.py").exists() else [],
         "agent_busy": lock_holder(paths, paths.run / "agent.lock"),
         "fence_since": str((read_json(fence) or {}).get("since", "")) if fence.exists() else None,
