@@ -28,8 +28,10 @@ def seal(path: Path) -> None:
 
 
 def is_sealed(path: Path) -> bool:
-    """Return whether a file was not written to since it was verified."""
-    return path.stat().st_mtime_ns == _SEAL
+    """Return whether a file was not written to since it was verified; not so if it is gone."""
+    with contextlib.suppress(OSError):
+        return path.stat().st_mtime_ns == _SEAL
+    return False
 
 
 def is_intact(path: Path, sha256: str) -> bool:
