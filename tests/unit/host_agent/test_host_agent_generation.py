@@ -297,31 +297,39 @@ def test_a_settled_host_is_known_at_one_look(host: Paths) -> None:
         "changed": False,
         "settled": True,
         "why_not": "",
+        "prepares": False,
         "fetches": False,
         "installs": False,
     }
 
 
 @pytest.mark.parametrize(
-    ("harm", "fetches", "installs"),
+    ("harm", "needs"),
     [
-        (lambda h: (h.current / "etc/llm.json").write_text("{}"), False, False),
-        (lambda h: next(h.state.glob("artifacts/sha256/*/*")).unlink(), True, False),
-        (lambda h: next(h.state.glob("artifacts/sha256/*/*")).touch(), True, False),  # not sealed
-        (lambda h: (h.repository / "odd.deb").touch(), False, True),
-        (lambda h: h.at(packages.SOURCE).unlink(), False, True),
+        (lambda h: (h.current / "etc/llm.json").write_text("{}"), set()),
+        (lambda h: (h.opt / "bin/bastide_host.py").write_text("x"), {"prepares"}),
+        (lambda h: h.secrets.chmod(0o755), {"prepares"}),
+        (lambda h: h.run.rmdir(), {"prepares"}),  # as after a boot
+        (lambda h: (h.etc / "retired.json").touch(), {"prepares"}),
+        (lambda h: next(h.state.glob("artifacts/sha256/*/*")).unlink(), {"fetches"}),
+        (lambda h: next(h.state.glob("artifacts/sha256/*/*")).touch(), {"fetches"}),  # not sealed
+        (lambda h: (h.repository / "odd.deb").touch(), {"installs"}),
+        (lambda h: h.at(packages.SOURCE).unlink(), {"installs"}),
     ],
 )
 def test_one_look_says_what_an_unsettled_host_needs(
-    host: Paths, harm: Callable[[Paths], object], fetches: bool, installs: bool
+    host: Paths, harm: Callable[[Paths], object], needs: set[str]
 ) -> None:
     given = settle(host)
     for blob in blobs_of(host, given["stage"]):
         depot.seal(blob.destination)
+    for path in host.run.iterdir():
+        path.unlink()
     (host.current / "etc/odd").touch()
     harm(host)
     found = settled.settled(host, given)
-    assert (found["settled"], found["fetches"], found["installs"]) == (False, fetches, installs)
+    assert not found["settled"]
+    assert {name for name in ("prepares", "fetches", "installs") if found[name]} == needs
 
 
 def test_a_port_that_another_holds_is_refused_only_if_there_is_something_to_do(

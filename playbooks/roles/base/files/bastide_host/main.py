@@ -90,11 +90,22 @@ def _built(paths: Paths, description: JsonObject) -> JsonObject:
     return built if built["live"] else {**validate(paths, description), **built}
 
 
+def _promoted(paths: Paths, description: JsonObject) -> JsonObject:
+    """Mark the generation good. A gateway here gets back whatever is still out of rotation.
+
+    Every service is up by now; a run that was cut off after its restarts has left some out.
+    """
+    marked = promote(paths, description)
+    found = rotate_in(paths, "", [], _ROTATION_SECONDS)
+    return {**found, **marked, "changed": marked["changed"] or found["changed"]}
+
+
 def _evaluate(paths: Paths) -> JsonObject:
     end_with_caller()
     return evaluate(paths, _given())
 
 
+_ROTATION_SECONDS = 60.0
 Command = Callable[[Paths, argparse.Namespace], JsonObject]
 _READ_ONLY: dict[str, Command] = {
     "audit": lambda paths, _options: audit(paths, _given()),
@@ -159,7 +170,7 @@ _CHANGING: dict[str, Command] = {
     "generation": lambda paths, options: _built(paths, _description(options.stage)),
     "begin": lambda paths, options: begin(paths, _description(options.stage)),
     "switch": lambda paths, options: switch(paths, _description(options.stage)),
-    "promote": lambda paths, options: promote(paths, _description(options.stage)),
+    "promote": lambda paths, options: _promoted(paths, _description(options.stage)),
     "revert-begin": lambda paths, _options: revert_begin(paths),
     "revert": lambda paths, _options: revert(paths),
     "revert-end": lambda paths, _options: revert_end(paths),
@@ -186,7 +197,8 @@ def _restart(paths: Paths, options: argparse.Namespace) -> JsonObject:
         return done
     if GATEWAY in options.units:
         rotate_in(paths, "", [], options.seconds)
-    return {**health(paths, options.units, options.seconds, partial=options.partial), **done}
+    units = [] if options.all else options.units
+    return {**health(paths, units, options.seconds, partial=options.partial), **done}
 
 
 _UNLOCKED = {**_READ_ONLY, **_TRAFFIC, **_BESIDE, "restart": _restart}
@@ -203,6 +215,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--partial", action="store_true", help="services on other hosts are still to come"
     )
     parser.add_argument("--answers", action="store_true", help="restart: wait until they answer")
+    parser.add_argument("--all", action="store_true", help="and every other service of this host")
     parser.add_argument("--root", type=Path, default=Path("/"), help="another root, for tests")
     parser.add_argument("--stage", default="-", help="stage description; - is standard input")
     parser.add_argument("--token-file", type=Path, help="file with the depot's token")

@@ -35,15 +35,23 @@ ASIDE = ".disabled-by-bastide"
 
 def make_folders(paths: Paths) -> list[str]:
     """Create Bastide's folders, 0755 (secrets 0700); return which were new or had other modes."""
-    changed = []
-    for name, mode in FOLDERS:
+    changed = _folders_amiss(paths)
+    for name, mode in changed.items():
         path = paths.at(name)
-        if not path.is_dir() or (path.stat().st_mode & 0o7777) != mode:
-            path.mkdir(parents=True, exist_ok=True)
-            path.chmod(mode)
-            changed.append(name)
+        path.mkdir(parents=True, exist_ok=True)
+        path.chmod(mode)
     paths.run.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return changed
+    return list(changed)
+
+
+def _folders_amiss(paths: Paths) -> dict[str, int]:
+    """Return the folders that are missing or have another mode than theirs."""
+    places = {name: (paths.at(name), mode) for name, mode in FOLDERS}
+    return {
+        name: mode
+        for name, (path, mode) in places.items()
+        if not path.is_dir() or (path.stat().st_mode & 0o7777) != mode
+    }
 
 
 def internet_sources(paths: Paths) -> list[Path]:
@@ -112,6 +120,22 @@ def _keep(paths: Paths, program: Program) -> bool:
     if program.sources:
         _compile(agent.with_suffix(".code"), program)
     return changed
+
+
+def is_prepared(paths: Paths, program: str) -> bool:
+    """Return whether ``prepare`` would find nothing to do, so that it can be left out.
+
+    Args:
+        paths: The host's paths.
+        program: The text of the agent that it would keep.
+    """
+    return (
+        text_of(paths.opt / "bin/bastide_host.py") == program
+        and paths.run.is_dir()
+        and not _folders_amiss(paths)
+        and not internet_sources(paths)
+        and not (paths.etc / "retired.json").exists()
+    )
 
 
 def prepare(paths: Paths, program: Program | None) -> JsonObject:

@@ -9,7 +9,7 @@ from bastide_host.generation import drift
 from bastide_host.host import JsonObject, Paths, read_json, sha256_of, text_of
 from bastide_host.packages import are_installed
 from bastide_host.places import places
-from bastide_host.prepare import OPTIONAL, SECRET_FILES, internet_sources
+from bastide_host.prepare import OPTIONAL, SECRET_FILES, internet_sources, is_prepared
 from bastide_host.reembed import state_file
 from bastide_host.rotation import out_of_rotation
 from bastide_host.stage import are_staged, blobs_of
@@ -20,8 +20,8 @@ from bastide_host.units import answers
 def settled(paths: Paths, given: JsonObject) -> JsonObject:
     """Return whether the host is in every respect what the stage description says.
 
-    If not, also whether there is anything for it to fetch and to install: most ways back have
-    neither, and each step that is left out saves a round trip.
+    If not, also whether there is anything to prepare, to fetch and to install: most ways back have
+    none of it, and each step that is left out saves a round trip.
 
     Args:
         paths: The host's paths.
@@ -39,6 +39,7 @@ def settled(paths: Paths, given: JsonObject) -> JsonObject:
         "changed": False,
         "settled": not reason,
         "why_not": reason,
+        "prepares": bool(reason) and not is_prepared(paths, given["program"]),
         "fetches": bool(reason) and not are_staged(paths, given["stage"]),
         "installs": bool(reason) and not are_installed(paths, given["stage"]),
     }
