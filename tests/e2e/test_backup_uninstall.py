@@ -34,6 +34,10 @@ batch = [
 query = {"wait": "true"}
 vectors.put("/collections/docs/points", params=query, json={"points": batch}).raise_for_status()
 """
+REDIRECTS = (
+    "sh -c 'grep -H . /proc/sys/net/ipv[46]/conf/*/accept_redirects "
+    "/proc/sys/net/ipv4/conf/*/send_redirects'"
+)
 INVENTORY = """
 import base64, gzip, json, sys
 from pathlib import Path
@@ -49,21 +53,23 @@ print(gzip.decompress(base64.b64decode(packed)).decode() if packed else json.dum
 class Keeper(Operator):
     """Somebody who saves a site and brings it back."""
 
-    def hardening(self, label: str) -> set[str]:
-        """Return what Lynis finds wrong on host1; nothing, said so, if there is no Lynis here.
-
-        The index itself is told, not judged: docs/reliability.md says why it is lower by a point.
-        """
+    def hardening(self, label: str) -> tuple[int, set[str]]:
+        """Return host1's hardening index and what Lynis finds wrong; 0 without a Lynis here."""
         if shutil.which("lynis") is None:
             sys.stdout.write(f"no hardening index {label}: apt-get install lynis\n")
-            return set()
+            return 0, set()
         line = (
             f"python {ROOT}/tests/torture/lynis_index.py --lab {LAB} --host host1 --label {label} "
             "--into lynis.jsonl"
         )
         found: dict[str, Any] = json.loads(self.types(line).stdout)
         sys.stdout.write(f"hardening index {label}: {found['index']}\n")
-        return {text.split()[0] for text in (*found["warnings"], *found["suggestions"])}
+        wrong = {text.split()[0] for text in (*found["warnings"], *found["suggestions"])}
+        return found["index"], wrong
+
+    def redirects(self) -> str:
+        """Return what host1 does with ICMP redirects, by network interface."""
+        return self.types(f"bastide lab exec --host host1 -- {REDIRECTS}").stdout
 
     def inventory(self, host: str) -> dict[str, Any]:
         done = self.types(f"bastide lab exec -- python inventory.py {host}")
@@ -91,10 +97,13 @@ def leave_out_host2(config: Path) -> None:
 
 
 def test_what_was_saved_comes_back_and_nothing_else_stays(site: Keeper) -> None:
-    findings = site.hardening("before")
-    before = site.inventory("host1")
+    index, findings = site.hardening("before")
+    before, redirects = site.inventory("host1"), site.redirects()
     site.asks("apply --yes")
-    assert site.hardening("applied") <= findings
+    hardened, found = site.hardening("applied")
+    assert hardened >= index
+    assert found <= findings
+    assert site.redirects() != redirects
     key = site.asks("keys show")["result"]
     url = key["base_urls"][0].removesuffix("/v1") + "/vectordb"
     fill = f"python fill.py {url} site/ca.pem {key['key']} 500"
@@ -109,7 +118,10 @@ def test_what_was_saved_comes_back_and_nothing_else_stays(site: Keeper) -> None:
     name = site.asks("uninstall --dry-run")["result"]["site"]
     site.asks(f"uninstall --yes --delete-data --confirm {name}")
     after = site.inventory("host1")
-    assert site.hardening("uninstalled") <= findings
+    bare, found = site.hardening("uninstalled")
+    assert bare == index
+    assert found <= findings
+    assert site.redirects() == redirects
     for what in ("users", "groups", "packages", "sockets", "mounts", "firewall"):
         assert after[what] == before[what], what
     enabled = {unit: state[2] for unit, state in before["units"].items()}

@@ -12,6 +12,11 @@ pytestmark = pytest.mark.area("Isolation")
 
 AGENT = "/usr/bin/python3 /opt/bastide/bin/bastide_host.py firewall"
 UNIT = "bastide-firewall.service"
+REDIRECTS = (
+    "/proc/sys/net/ipv4/conf/*/accept_redirects",
+    "/proc/sys/net/ipv4/conf/*/send_redirects",
+    "/proc/sys/net/ipv6/conf/*/accept_redirects",
+)
 
 
 def _needs_filter(machine: Machine) -> None:
@@ -39,3 +44,18 @@ def test_all_else_is_refused(machine: Machine) -> None:
     policies = {each["hook"]: each.get("policy") for each in chains if "hook" in each}
     wanted = dict.fromkeys(("input", "output", "forward"), "drop")
     assert policies == wanted, f"expected {wanted}, found {policies}"
+
+
+def test_nobody_can_lead_packets_astray(machine: Machine, saw: Saw) -> None:
+    """No network interface takes or sends ICMP redirects"""
+    _needs_filter(machine)
+    if not machine.host.file("/opt/bastide/current/etc/firewall-redirects.conf").exists:
+        pytest.skip("an earlier release, which left redirects as they were")
+    if machine.host.run("test -w /proc/sys/net/ipv4/conf/all/accept_redirects").rc != 0:
+        pytest.skip("a container whose network settings are another machine's business")
+    listed = machine.host.run(f"grep -sH . {' '.join(REDIRECTS)}").stdout  # maybe without IPv6
+    values = dict(line.rsplit(":", 1) for line in listed.splitlines())
+    saw(f"{len(values)} settings of interfaces")
+    astray = sorted(name for name, value in values.items() if value != "0")
+    assert values
+    assert not astray, f"expected 0, found otherwise: {', '.join(astray)}"

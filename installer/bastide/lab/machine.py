@@ -44,6 +44,8 @@ def nspawn_argv(lab: str, host: LabHost, disk: Path) -> list[str]:
         "env",
         # Debian's default since 11; without it IPAddressDeny would be accepted and do nothing.
         "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1",
+        # As on a machine: the network's settings below /proc/sys are the host's own.
+        "SYSTEMD_NSPAWN_API_VFS_WRITABLE=network",
         "systemd-nspawn",
         "--quiet",
         "--boot",

@@ -237,6 +237,7 @@ def _run(needs: HostNeeds) -> Iterator[PathChange]:
     yield PathChange(path=AGENT_CODE, why="the host agent, compiled", certain=False)
     for name, what in (
         ("journald.sha256", "which settings the services' journal has"),
+        ("redirects-before.conf", "what the host did with ICMP redirects before the packet filter"),
         ("good.json", "which generations have passed their gates"),
         ("transition.json", "the switch under way; gone at its end"),
         *((("vectordb.fence", "writes wait; gone at the switch's end"),)

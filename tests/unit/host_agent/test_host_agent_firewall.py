@@ -141,3 +141,32 @@ def test_the_timer_of_a_run_that_was_killed_does_not_stop_the_next_one(
     assert not (paths.started / firewall.UNIT).exists(), "or nobody would load and keep them again"
     assert list(paths.at("/run/systemd/transient").iterdir())
     assert unit_state(paths)["unit_files"] == []
+
+
+@pytest.mark.parametrize(("active", "kept"), [(False, False), (True, True)])
+def test_what_redirects_did_before_is_noted_unless_the_unit_has_changed_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, active: bool, kept: bool
+) -> None:
+    paths = Paths(tmp_path)
+    for name in ("all", "eth0.100"):
+        place = paths.at(f"/proc/sys/net/ipv4/conf/{name}")
+        place.mkdir(parents=True)
+        (place / "accept_redirects").write_text("1\n")
+    noted = paths.state / "redirects-before.conf"
+    paths.state.mkdir(parents=True)
+    noted.write_text("-net/ipv4/conf/all/accept_redirects = 0\n")
+    monkeypatch.setattr(
+        firewall,
+        "run",
+        lambda argv, **_options: subprocess.CompletedProcess(argv, 0 if active else 3, "", ""),
+    )
+    firewall.remember_redirects(paths)
+    assert noted.read_text() == (
+        "-net/ipv4/conf/all/accept_redirects = 0\n"
+        if kept
+        else "-net/ipv4/conf/all/accept_redirects = 1\n"
+        "-net/ipv4/conf/eth0.100/accept_redirects = 1\n"
+    )
+    noted.unlink()
+    firewall.remember_redirects(paths)  # of a unit that is older than this
+    assert "eth0.100" in noted.read_text()

@@ -32,6 +32,9 @@ TABLE = ("table", "inet", "bastide")
 # that was killed leaves this one behind.
 UNDO = "firewall-undo-bastide"
 UNDO_SECONDS = 45
+# Settings of each network interface that the unit changes, and gives back when it stops.
+REDIRECTS = ("ipv4/conf/*/accept_redirects", "ipv4/conf/*/send_redirects",
+             "ipv6/conf/*/accept_redirects")  # fmt: skip
 SHUT_OUT = "BAS-2100"
 NOT_NEW = "BAS-2101"
 _NFT = "/usr/sbin/nft"
@@ -136,6 +139,7 @@ def load(paths: Paths) -> JsonObject:
     Raises:
         AgentError: They cannot be loaded; those from before are in force.
     """
+    remember_redirects(paths)
     paths.run.mkdir(mode=0o700, parents=True, exist_ok=True)
     before = paths.run / "firewall-before.nft"
     write_atomic(before, f"{_EMPTY}{live_table(paths)}".encode(), 0o600)
@@ -152,6 +156,22 @@ def load(paths: Paths) -> JsonObject:
             "the cause is usually in these lines; bastide apply can be repeated",
         )  # fmt: skip
     return {"changed": True, "rules": len(rules(paths.current))}
+
+
+def remember_redirects(paths: Paths) -> None:
+    """Note what the host does with ICMP redirects, unless that is the unit's own doing.
+
+    In the form of sysctl.d(5): the unit gives it back when it stops. An interface that is gone by
+    then is passed over.
+    """
+    place = paths.state / "redirects-before.conf"
+    active = run(["systemctl", "is-active", "--quiet", UNIT], timeout=20).returncode == 0
+    if active and place.exists():
+        return
+    net = paths.at("/proc/sys/net")
+    found = sorted(path for pattern in REDIRECTS for path in net.glob(pattern))
+    lines = [f"-net/{path.relative_to(net)} = {text_of(path).strip()}\n" for path in found]
+    write_atomic(place, "".join(lines).encode())
 
 
 def keep(paths: Paths, mark: bytes) -> JsonObject:
