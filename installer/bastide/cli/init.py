@@ -65,8 +65,9 @@ def _view(result: CreatedSite) -> None:
 @click.option("--ssh-user", help="User to log in as: root, or one with sudo.  [default: root]")
 @click.option("--ssh-key", help="Private key file.  [default: ~/.ssh/id_ed25519]")
 @click.option("--known-hosts", help="File with the hosts' keys.  [default: ~/.ssh/known_hosts]")
-@click.option("--monitoring/--no-monitoring", default=False, show_default=True,
-              help="Let the gateway's host watch the site, if no other does.")  # fmt: skip
+@click.option("--monitoring/--no-monitoring", default=None,
+              help="Let the gateway's host watch the site, if no other does."
+              "  [default: unless --host says what that host does]")  # fmt: skip
 @click.option("--vault-password-file", type=click.Path(path_type=Path, dir_okay=False),
               help="Use this file's password for the secrets instead of a new one.")  # fmt: skip
 @click.option("--force", is_flag=True,
@@ -133,7 +134,7 @@ def _answers(home: Home, directory: Path, options: dict[str, Any]) -> proposal.A
         ),
         models=proposal.choose_models(release, carried, options["llm"], options["embeddings"]),
         gateway_name=options["gateway_name"],
-        monitoring=options["monitoring"] and Component.MONITORING in release.components,
+        monitoring=options["monitoring"] if Component.MONITORING in release.components else False,
     )
 
 

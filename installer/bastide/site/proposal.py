@@ -34,7 +34,8 @@ class Answers:
         ssh: How hosts are reached.
         models: The models to run.
         gateway_name: DNS name of the gateway.
-        monitoring: Whether the gateway's host watches the site, unless another is named for that.
+        monitoring: Whether the gateway's host watches the site, unless another is named for that;
+            None means if its groups are the usual ones.
     """
 
     name: str
@@ -45,7 +46,7 @@ class Answers:
     ssh: Ssh
     models: ModelChoices
     gateway_name: str
-    monitoring: bool = False
+    monitoring: bool | None = None
 
 
 def propose_site(answers: Answers) -> Site:
@@ -96,12 +97,19 @@ def _hosts(answers: Answers) -> dict[str, dict[str, object]]:
     }
     named = any(Group.MONITORING in each for each in groups.values())
     gateway = next((name for name, each in groups.items() if Group.GATEWAY in each), None)
-    if answers.monitoring and gateway and not named:
+    if gateway and not named and _watched(answers, gateway):
         groups[gateway] = (*groups[gateway], Group.MONITORING)
     return {
         name: {"address": address, "groups": groups[name]}
         for name, (address, _) in answers.hosts.items()
     }
+
+
+def _watched(answers: Answers, gateway: str) -> bool:
+    if answers.monitoring is not None:
+        return answers.monitoring
+    _address, given = answers.hosts[gateway]
+    return not given
 
 
 def parse_host(text: str) -> tuple[str, str, tuple[Group, ...]]:

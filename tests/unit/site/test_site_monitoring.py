@@ -132,11 +132,13 @@ def test_fixed_ports_cannot_be_a_services() -> None:
         ({"a": (), "b": ()}, False, []),
         ({"a": SERVING[:2], "b": SERVING[2:]}, True, ["b"]),
         ({"a": SERVING, "b": (Group.MONITORING,)}, True, ["b"]),
+        ({"a": (), "b": ()}, None, ["a"]),
+        ({"a": SERVING, "b": ()}, None, []),
     ],
-    ids=["first host", "not wanted", "the gateway's", "a named one"],
+    ids=["first host", "not wanted", "the gateway's", "a named one", "not said", "groups said"],
 )
 def test_where_init_puts_monitoring(
-    groups: dict[str, tuple[Group, ...]], wanted: bool, where: list[str]
+    groups: dict[str, tuple[Group, ...]], wanted: bool | None, where: list[str]
 ) -> None:
     answers = Answers(
         name="plant",

@@ -3,10 +3,8 @@ from __future__ import annotations
 import pytest
 
 from bastide.errors import ConfigError
-from bastide.schema.site import SERVING, Group, ModelChoices, Ssh
+from bastide.schema.site import Group, ModelChoices, Ssh
 from bastide.site.proposal import Answers, parse_host, propose_site
-
-ALL = SERVING
 
 
 @pytest.mark.parametrize(
@@ -57,7 +55,7 @@ def answers(hosts: dict[str, tuple[str, tuple[Group, ...]]], name: str = "plant"
 
 def test_without_groups_the_first_host_does_everything() -> None:
     site = propose_site(answers({"a": ("10.0.0.2", ()), "b": ("10.0.0.3", ())}))
-    assert site.hosts["a"].groups == ALL
+    assert site.hosts["a"].groups == tuple(Group)
     assert site.hosts["b"].groups == (Group.LLM, Group.EMBEDDINGS)
 
 
