@@ -40,6 +40,7 @@ from upgrade_site import Site
 HOLD_SECONDS = {"kill": 0.0, "clock": 20.0}
 HEAL_SECONDS = 180.0  # within which everything has to be answered again
 POINTS = 200
+Alert = frozenset[tuple[str, str]]  # labels and their values, its name and state among them
 
 
 @dataclass
@@ -142,17 +143,17 @@ class Stack:
             for kind, answers in self.prober.answers.items()
         }
 
-    def _alerts(self, before: set[tuple[str, str]], since: float) -> list[str]:
+    def _alerts(self, before: set[Alert], since: float) -> list[str]:
         """Return the alerts that came since then, as Prometheus remembers them."""
-        came = self._alerts_between(since, time.time()) - before
-        fired = {name for name, state in came if state == "firing"}
-        pending = {name for name, _ in came} - fired
+        came = [dict(each) for each in self._alerts_between(since, time.time()) - before]
+        fired = {each["alertname"] for each in came if each["alertstate"] == "firing"}
+        pending = {each["alertname"] for each in came} - fired
         return sorted(fired) + [f"({name})" for name in sorted(pending)]
 
-    def _alerts_between(self, start: float, end: float) -> set[tuple[str, str]]:
-        """Return names and states of all alerts that were not inactive between two times.
+    def _alerts_between(self, start: float, end: float) -> set[Alert]:
+        """Return all alerts that were not inactive between two times, with all their labels.
 
-        A site without monitoring has none.
+        The same alert of two services is two. A site without monitoring has none.
         """
         query = urllib.parse.urlencode({"query": "ALERTS", "start": start, "end": end, "step": 5})
         path, deadline = f"/monitoring/api/v1/query_range?{query}", time.monotonic() + HEAL_SECONDS
@@ -164,8 +165,7 @@ class Stack:
             return set()
         if status != http.client.OK:
             raise RuntimeError(f"the gateway says {status} when asked for alerts: {said}")
-        series = (each["metric"] for each in said["data"]["result"])
-        return {(each["alertname"], each["alertstate"]) for each in series}
+        return {frozenset(each["metric"].items()) for each in said["data"]["result"]}
 
     def _judge_data(self, outcome: Outcome) -> None:
         before, deadline = len(self.writer.timeline), time.monotonic() + 30
