@@ -412,6 +412,7 @@ HOST_ARTIFACTS = HOST_STATE / "artifacts"
 HOST_EVIDENCE = HOST_STATE / "evidence"
 HOST_METRICS = HOST_STATE / "metrics"  # what the host tells of itself; the node exporter reads it
 HOST_NOTES = HOST_STATE / "notes"  # when what was done last, such as a backup; written by runs
+HOST_TEXTS = HOST_STATE / "texts"  # prompts and answers, if site.yaml wants them; of the LLM's user
 HOST_ETC = PurePosixPath("/etc/bastide")
 HOST_SECRETS = HOST_ETC / "secrets"
 HOST_SECRET_FILES = {  # name: file, groups that get it (none: every host)
@@ -445,7 +446,7 @@ HOST_FOLDERS = {  # that Bastide makes on a host, with their modes
     HOST_ETC: 0o755,
     HOST_SECRETS: 0o700,
 }
-HOST_DATA = (HOST_STATE / "vectordb", HOST_STATE / "snapshots")  # an uninstall leaves it
+HOST_DATA = (HOST_STATE / "vectordb", HOST_STATE / "snapshots", HOST_TEXTS)  # uninstalls leave it
 
 
 def host_model(sha256: str) -> PurePosixPath:

@@ -11,7 +11,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from bastide import layout
-from bastide.layout import HOST_CURRENT, HOST_ETC, HOST_FOLDERS, HOST_OPT, HOST_STATE
+from bastide.layout import (
+    HOST_CURRENT,
+    HOST_ETC,
+    HOST_FOLDERS,
+    HOST_OPT,
+    HOST_STATE,
+    HOST_TEXTS,
+)
 from bastide.plan.inputs import PlanInputs
 from bastide.plan.needs import HostNeeds
 from bastide.plan.services import ALERTMANAGER, HOST_METRICS, PROMETHEUS, SYSLOG
@@ -32,6 +39,7 @@ UNITS = "/etc/systemd/system"
 WANTS = f"{UNITS}/multi-user.target.wants"
 INTERNET_SOURCE = "internet source"
 SET_ASIDE = ".disabled-by-bastide"
+LLM = "bastide-llm.service"
 FOLDERS = {str(path): f"{mode:04o}" for path, mode in HOST_FOLDERS.items()}
 ACCOUNT_FILES = ("/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow")
 BLOBS = ("models", "artifacts", "repository")
@@ -171,6 +179,7 @@ def path_changes(needs: HostNeeds, inputs: PlanInputs, moves: Moves) -> tuple[Pa
         static,
         _generation(needs, facts, moves),
         _started(facts, moves),
+        _texts(needs, inputs, moves),
         _accounts(moves),
         _packages(facts, moves),
         _collected(moves.collected),
@@ -275,6 +284,15 @@ def _started(facts: HostFacts, moves: Moves) -> Iterator[PathChange]:
         data, what = DATA.get(unit.name, ("", ""))
         if data and unit.action == "start" and data not in facts.places:
             yield PathChange(path=data, why=what, whole=True)
+
+
+def _texts(needs: HostNeeds, inputs: PlanInputs, moves: Moves) -> Iterator[PathChange]:
+    """Yield the folder that comes when a site begins to record texts; its service restarts then."""
+    wanted = inputs.site.records_texts and Group.LLM in needs.groups
+    begins = any(unit.name == LLM and unit.action != "stop" for unit in moves.units)
+    if wanted and begins and str(HOST_TEXTS) not in inputs.facts.hosts[needs.host].places:
+        why = "PROMPTS AND ANSWERS are recorded here from now on (audit.texts_days)"
+        yield PathChange(path=str(HOST_TEXTS), why=why, whole=True)
 
 
 def _accounts(moves: Moves) -> Iterator[PathChange]:

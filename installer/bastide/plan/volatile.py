@@ -14,6 +14,7 @@ _PATHS = (
     (r"/var/lib/(logrotate|private|dbus)(/.*)?", "state of the system's own services"),
     (r"/var/tmp/systemd-private-[^/]+(/.*)?", "each service's private /tmp; gone when it stops"),  # noqa: S108
     (r"/var/lib/bastide/vectordb/.*", "the vector DB's data: its clients write there"),
+    (r"/var/lib/bastide/texts/.*", "prompts and answers, if they are recorded"),
     (r"/var/lib/bastide/(prometheus|alertmanager|metrics)/.*", "monitoring writes all the time"),
     (r"/var/lib/bastide/notes(/.*)?", "when somebody verified or backed up last"),
     (r"/root/(\.bash_history|\.cache(/.*)?)", "somebody at the keyboard"),

@@ -79,4 +79,8 @@ class Expectations(Value):
     embedding_model: Name
     dimensions: int = Field(description="Width of the embedding model's vectors.", gt=0)
     parallel: int = Field(description="How many chat requests are answered at once.", ge=1)
+    texts_days: int | None = Field(
+        default=None,
+        description="How many days prompts and answers are recorded; null if they are not.",
+    )
     hosts: dict[Name, ExpectedHost]

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from bastide.schema.access import Access
+from bastide.schema.audit import Audit
 from bastide.schema.backup import BackupRules
 from bastide.schema.base import Name, Value
 from bastide.schema.certificates import Certificates
@@ -223,6 +224,7 @@ class Site(Value):
     upgrades: UpgradeRules = UpgradeRules()
     isolation: Isolation = Isolation()
     access: Access = Access()
+    audit: Audit = Audit()
     backup: BackupRules = BackupRules()
     monitoring: Monitoring = Monitoring()
     logs: Logs = Logs()
@@ -307,6 +309,11 @@ class Site(Value):
     def shares(self) -> bool:
         """Whether hosts give each other artifacts."""
         return self.upgrades.fan_out == "peers" and len(self.hosts) > 1
+
+    @property
+    def records_texts(self) -> bool:
+        """Whether the LLM's servers record prompts and answers."""
+        return self.audit.texts_days is not None
 
     @property
     def is_monitored(self) -> bool:

@@ -67,6 +67,7 @@ def expectations(
         embedding_model=model_of(manifest, site.models.embeddings).name,
         dimensions=_dimensions(cards, site.models.embeddings),
         parallel=site.sizes.llm.parallel,
+        texts_days=site.audit.texts_days,
         hosts={name: _host(site, manifest, name) for name in site.hosts},
     )
 

@@ -103,6 +103,7 @@ class Stand:
         self.access = access or Access()
         self.changes = changes or {}
         self.server = server
+        self.texts_days: int | None = None  # of the site's `audit`
         self.keys = f"{digest_of(KEY)} full:admin:0:0:0:0:0\n"
         self.paths = Paths(folder)
         self.port = free_port()
@@ -157,7 +158,11 @@ class Stand:
             .render(
                 "etc/haproxy.cfg.j2",
                 {
-                    "site": {"sizes": sizes, "access": self.access.model_dump(mode="json")},
+                    "site": {
+                        "sizes": sizes,
+                        "access": self.access.model_dump(mode="json"),
+                        "audit": {"texts_days": self.texts_days},
+                    },
                     "services": services,
                     "floating": None,
                     "models": models,

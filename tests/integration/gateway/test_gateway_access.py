@@ -395,6 +395,30 @@ def test_the_log_says_who_what_when_and_how_much_and_never_the_text() -> None:
         assert "canary" not in stand.log()
 
 
+FORGED = {"X-Request-Id": "forged", "x-bastide-identity": "forged", "X-BASTIDE-Identity": "forged"}
+
+
+@pytest.mark.parametrize("days", [None, 30])
+def test_servers_are_told_who_asks_only_for_the_record_of_texts(days: int | None) -> None:
+    with short_folder() as folder:
+        stand = Stand(folder, server=SERVER)
+        stand.keys, stand.texts_days = keystore.keys_map((client_key("a"),)), days
+        stand.paths.secrets.mkdir(parents=True)
+        with stand.running():
+            for path, told in ((CHAT, days is not None), (EMBED, False), (COLLECTIONS, False)):
+                method = "GET" if path == COLLECTIONS else "POST"
+                body = None if path == COLLECTIONS else {}
+                answer = Client(stand, "a").ask(method, path, body, FORGED)
+                seen = [(k.lower(), v) for k, v in answer.json["headers"].items()]
+                number = answer.headers["x-request-id"]
+                assert "forged" not in str(seen)
+                assert [v for k, v in seen if k == "x-request-id"] == [number]
+                who = [v for k, v in seen if k == "x-bastide-identity"]
+                assert who == (["a"] if told else []), path
+            ids = {each["id"] for each in entries(stand, 3)}
+            assert number in ids
+
+
 @pytest.mark.parametrize(
     "path", [b'/v1/x","identity":"admin', b"/v1/\\", b"/v1/" + b"x" * 9000, b"/v1/%22%00%ff"]
 )

@@ -125,6 +125,7 @@ def install(machine: Machine) -> None:
     write("/var/lib/bastide/" + packages.RECORD, '{"packages": ["haproxy", "gone"]}')
     write("/var/lib/bastide/vectordb/storage/collections/docs/data")
     write("/var/lib/bastide/snapshots/one/snapshot.json")
+    write("/var/lib/bastide/texts/2026-11-26.jsonl")
     machine.tables = "table inet bastide\ntable ip filter\n"
 
 
@@ -159,11 +160,13 @@ def test_nothing_is_left_but_declared_data_and_what_was_there_before(machine: Ma
     left = Leftovers.model_validate(answer["after"])
     assert answer["faults"] == []
     assert left.things == {}
-    assert left.data == ("/var/lib/bastide/vectordb", "/var/lib/bastide/snapshots")
+    data = [f"/var/lib/bastide/{name}" for name in ("vectordb", "snapshots", "texts")]
+    assert left.data == tuple(data)
     gone = everything(machine) - before - {"var/lib/dpkg/info/haproxy.list"}  # dpkg's to remove
     assert gone == {
         "var/lib/bastide/vectordb/storage/collections/docs/data",
         "var/lib/bastide/snapshots/one/snapshot.json",
+        "var/lib/bastide/texts/2026-11-26.jsonl",
     }
     assert before - everything(machine) == set()
     assert machine.ran[0][:3] == ["systemctl", "stop", "bastide-renew.timer"]  # before its service

@@ -10,6 +10,7 @@ import pytest
 from bastide.plan.planner import make_plan
 from bastide.plan.preflight import CHECKS, Severity, counts, junit
 from bastide.schema.artifact import ArtifactKind
+from bastide.schema.audit import Audit
 from bastide.schema.facts import Transition
 from bastide.schema.site import SERVING, Group
 
@@ -154,7 +155,7 @@ def test_the_control_nodes_condition(
 def test_every_check_but_those_of_facts_has_a_case_here() -> None:
     cases = {code for code, *_ in (*CONDITIONS, *CONTROLS)}
     elsewhere = {"BAS-5108", "BAS-5127", "BAS-5130", "BAS-5140", "BAS-5163", "BAS-5164"}
-    elsewhere |= {"BAS-5166", "BAS-5168", "BAS-5192", "BAS-5193", "BAS-5194"}
+    elsewhere |= {"BAS-5166", "BAS-5168", "BAS-5192", "BAS-5193", "BAS-5194", "BAS-5195"}
     ours = {check.code for check in CHECKS if check.code >= "BAS-5100"}
     assert ours == (cases | elsewhere) - {"BAS-5060", "BAS-5064"}
 
@@ -207,6 +208,20 @@ def test_what_apply_mends_is_only_told() -> None:
     found = made.findings(changed)
     assert {each.code for each in found} == {"BAS-5164", "BAS-5166", "BAS-5168"}
     assert {each.severity for each in found} == {WARN}
+
+
+def test_texts_that_nobody_deletes_are_told() -> None:
+    folder = {"/var/lib/bastide/texts": "folder"}
+    for days, host, told in ((None, "host1", True), (30, "host1", False), (30, "host2", True)):
+        site = make.make_site({"host1": SERVING, "host2": (Group.EMBEDDINGS,)})
+        plan = make.make_inputs(site.replace(audit=Audit(texts_days=days)))
+        done = make.applied(plan, make_plan(plan))
+        held = {**done.facts.hosts[host].places, **folder}
+        found = made.findings(make.with_facts(done, host, places=held))
+        found = tuple(each for each in found if each.code != "BAS-5127")
+        assert [(f.code, f.severity, f.problem.where) for f in found] == (
+            [("BAS-5195", WARN, host)] if told else []
+        )
 
 
 def test_a_snapshot_needs_room_beside_what_comes() -> None:

@@ -8,6 +8,7 @@ import pytest
 from bastide import resources
 from bastide.errors import ConfigError
 from bastide.schema.artifact import Manifest
+from bastide.schema.audit import Audit
 from bastide.schema.expectations import Expectations
 from bastide.schema.loading import load_yaml
 from bastide.schema.model_card import ModelCard
@@ -75,6 +76,11 @@ def test_models_are_those_of_the_manifest() -> None:
         assert model.path == f"/var/lib/bastide/models/{model.sha256}.gguf"
         assert model.link == f"/opt/bastide/current/models/{model.name}.gguf"
     assert (found.chat_model, found.embedding_model, found.dimensions) == ("chat", "embed", 384)
+
+
+def test_texts_are_expected_as_site_yaml_says() -> None:
+    assert expect(make.make_site()).texts_days is None
+    assert expect(make.make_site().replace(audit=Audit(texts_days=7))).texts_days == 7
 
 
 def test_an_ipv6_gateway_has_a_usable_url() -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from bastide.layout import HOST_CURRENT, host_model
+from bastide.layout import HOST_CURRENT, HOST_TEXTS, host_model
 from bastide.plan.preflight.check import HostView, Subject, Trouble, checks_in, refuses, warns
 from bastide.schema.artifact import Artifact, ArtifactKind
+from bastide.schema.site import Group
 
 CONDITION = Subject.CONDITION
 
@@ -184,6 +185,21 @@ def services(host: HostView) -> Iterator[Trouble]:
     for unit, state in sorted(host.facts.units.items()):
         if state in {"failed", "activating"} and unit in host.needs.units:
             yield Trouble(f"{unit} is {state}")
+
+
+@warns(
+    Subject.FACTS,
+    "BAS-5195",
+    "no recorded texts are left to themselves",
+    "A host has a record of prompts and answers that nobody adds to any more, and so nobody "
+    "deletes days from",
+    "`rm -r /var/lib/bastide/texts`, once nobody may need it; or copy it elsewhere before",
+)
+def texts(host: HostView) -> Iterator[Trouble]:
+    """Look for a record of texts that the site does not keep, or that this host has no part in."""
+    kept = host.site.records_texts and Group.LLM in host.needs.groups
+    if str(HOST_TEXTS) in host.facts.places and not kept:
+        yield Trouble(f"{HOST_TEXTS} is there, and no server that would delete its old days")
 
 
 CHECKS = checks_in(globals())

@@ -24,6 +24,7 @@ PLACES = (
     "/var/lib/bastide/repository",
     "/var/lib/bastide/started",
     "/var/lib/bastide/vectordb",
+    "/var/lib/bastide/texts",
     "/etc",
     "/etc/bastide",
     "/etc/bastide/secrets",

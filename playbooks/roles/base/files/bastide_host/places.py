@@ -45,7 +45,7 @@ def places(paths: Paths) -> dict[str, str]:
             found[f"{folder}/{path.name}"] = _state(path)
     for path in internet_sources(paths):
         found["/" + str(path.relative_to(paths.root))] = "internet source"
-    for name in ("vectordb", "prometheus", "alertmanager", "metrics", "syslog"):
+    for name in ("vectordb", "prometheus", "alertmanager", "metrics", "syslog", "texts"):
         if paths.at(f"/var/lib/bastide/{name}").is_dir():
             found[f"/var/lib/bastide/{name}"] = "folder"
     return {name: state for name, state in found.items() if state}

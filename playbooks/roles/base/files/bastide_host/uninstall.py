@@ -38,7 +38,7 @@ OWN = (
 )
 STATE = "/var/lib/bastide"
 # What a site keeps: below the state folder, unless its deletion is asked for.
-DATA = ("vectordb", "snapshots")
+DATA = ("vectordb", "snapshots", "texts")
 # Folders of drop-ins, in which what is named after Bastide is ours. Nothing else is looked through:
 # an administrator may call a sudo rule or an SSH key by that name.
 SWEPT = (
