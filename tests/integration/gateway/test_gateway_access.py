@@ -407,7 +407,7 @@ def test_servers_are_told_who_asks_only_for_the_record_of_texts(days: int | None
         with stand.running():
             for path, told in ((CHAT, days is not None), (EMBED, False), (COLLECTIONS, False)):
                 method = "GET" if path == COLLECTIONS else "POST"
-                body = None if path == COLLECTIONS else {}
+                body: dict[str, str] | None = None if path == COLLECTIONS else {}
                 answer = Client(stand, "a").ask(method, path, body, FORGED)
                 seen = [(k.lower(), v) for k, v in answer.json["headers"].items()]
                 number = answer.headers["x-request-id"]

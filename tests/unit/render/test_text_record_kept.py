@@ -77,6 +77,24 @@ def test_a_full_disk_lets_nobody_ask(
     assert CANARY not in told
 
 
+def test_nobody_asks_where_there_may_be_no_room_for_the_answer(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    server, free = serve(b"{}"), 1 << 30
+
+    def pretends(_handle: int) -> types.SimpleNamespace:
+        return types.SimpleNamespace(f_bavail=free, f_frsize=1)
+
+    monkeypatch.setattr(os, "fstatvfs", pretends)
+    assert not refused(server.ask())
+    free = RECORD.RESERVE - 1
+    assert refused(server.ask())
+    assert refused(server.ask(b"", "/healthz", method="GET"))
+    assert len(server.lines("answered")) == len(server.asked) == 1
+    assert "less than 64 MiB are free" in capfd.readouterr().err
+    server.middleware._record.append({"event": "answered"})  # one that is under way is recorded
+
+
 def test_an_answer_that_cannot_be_recorded_is_said_without_its_text(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
