@@ -55,6 +55,8 @@ def test_the_unit_records_as_site_yaml_says(
         assert "bastide/texts" not in folder.split(), f"it may write {folder}"
         assert not [each for each in environment if each.startswith("BASTIDE_TEXTS")]
         saw("no texts are recorded")
+        if host.file(FOLDER).exists:
+            saw(f"{FOLDER} is there from earlier, and nobody deletes its days")
     else:
         assert "bastide/texts" in folder.split(), f"its state is {folder or 'nowhere'}"
         assert f"BASTIDE_TEXTS_DAYS={expected.texts_days}" in environment

@@ -110,7 +110,7 @@ def _about(result: UninstallResult) -> dict[str, str]:
               help="Only this host; may be repeated. All of the site's if not given.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Show what would go, and change nothing.")
 @click.option("--delete-data", is_flag=True,
-              help="Remove vector data and snapshots, too; wants the site's name.")  # fmt: skip
+              help="Remove vector data, snapshots and recorded texts, too; wants the site's name.")  # fmt: skip
 @click.option("--confirm", metavar="NAME", help="The site's name, for --delete-data.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @reports(_view)
@@ -129,8 +129,9 @@ def command(
     Units, users, firewall tables, files, and the OS packages that Bastide installed where they were
     not before; apt sources that were set aside come back. What there is, each host finds out
     itself, so that it also works where an apply broke off. The vector data stays, with its
-    snapshots, in /var/lib/bastide; a later apply serves it again. --delete-data removes it, if the
-    site's name is typed or given with --confirm. On this machine nothing is removed.
+    snapshots, in /var/lib/bastide, and so do prompts and answers that were recorded; a later apply
+    serves it again. --delete-data removes it, if the site's name is typed or given with --confirm.
+    On this machine nothing is removed.
 
     \b
     Exit codes: 0 nothing is left but declared data; 2 not agreed; 5 a host is out of reach, nothing
