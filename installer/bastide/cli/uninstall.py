@@ -110,7 +110,7 @@ def _about(result: UninstallResult) -> dict[str, str]:
               help="Only this host; may be repeated. All of the site's if not given.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Show what would go, and change nothing.")
 @click.option("--delete-data", is_flag=True,
-              help="Remove vector data, snapshots and recorded texts, too; wants the site's name.")  # fmt: skip
+              help="Remove vectors, snapshots, recorded texts; wants the site's name.")  # fmt: skip
 @click.option("--confirm", metavar="NAME", help="The site's name, for --delete-data.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @reports(_view)
