@@ -191,11 +191,13 @@ def test_days_that_are_over_go_when_the_server_starts(serve: Serve) -> None:
     server = serve()
     fill(server.folder, date(2026, 11, 25), 60)
     (server.folder / "notes.txt").write_text("not ours")
-    (server.folder / "2026-13-99.jsonl.bak").write_text("nor this")
+    for name in ("2026-10-01.jsonl.bak", "2026-13-99.jsonl"):
+        (server.folder / name).write_text("nor this")
     start(server)
-    kept = days(server.folder)
+    kept = [day for day in days(server.folder) if day != "2026-13-99"]
     assert (kept[0], kept[-1], len(kept)) == ("2026-10-27", "2026-11-26", 31)
-    assert (server.folder / "notes.txt").exists()
+    others = {path.name for path in server.folder.iterdir()} - {f"{day}.jsonl" for day in kept}
+    assert others == {"notes.txt", "2026-10-01.jsonl.bak", "2026-13-99.jsonl"}
 
 
 def test_days_go_when_the_day_changes_also_if_nobody_asks(serve: Serve) -> None:
