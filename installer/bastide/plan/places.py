@@ -19,6 +19,7 @@ from bastide.layout import (
     HOST_STATE,
     HOST_TEXTS,
 )
+from bastide.plan.firewall import FIREWALL_FILE
 from bastide.plan.inputs import PlanInputs
 from bastide.plan.needs import HostNeeds
 from bastide.plan.services import ALERTMANAGER, HOST_METRICS, PROMETHEUS, SYSLOG
@@ -246,11 +247,12 @@ def _run(needs: HostNeeds) -> Iterator[PathChange]:
     yield PathChange(path=AGENT_CODE, why="the host agent, compiled", certain=False)
     for name, what in (
         ("journald.sha256", "which settings the services' journal has"),
-        ("redirects-before.conf", "what the host did with ICMP redirects before the packet filter"),
         ("good.json", "which generations have passed their gates"),
         ("transition.json", "the switch under way; gone at its end"),
         *((("vectordb.fence", "writes wait; gone at the switch's end"),)
           if Group.VECTORDB in needs.groups else ()),
+        *((("redirects-before.conf", "what ICMP redirects did before the packet filter"),)
+          if FIREWALL_FILE in needs.tree.files else ()),
     ):  # fmt: skip
         yield PathChange(path=str(HOST_STATE / name), why=what, certain=False)
 
