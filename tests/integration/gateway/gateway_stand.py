@@ -85,7 +85,7 @@ class Stand:
     Args:
         folder: Where its files go.
         access: The site's ``access``.
-        changes: What is replaced in the rendered configuration.
+        changes: What is replaced in the rendered configuration and in its Lua.
         server: Program of the servers.
         prometheus: Port of a Prometheus on loopback; 0 if the site has no monitoring.
     """
@@ -175,14 +175,14 @@ class Stand:
         text = text.replace("/run/bastide-gateway/admin.sock", str(socket_path))
         text = text.replace(' ssl crt "${RUNTIME_DIRECTORY}/gateway.pem" alpn h2,http/1.1', "")
         text = text.replace("127.0.0.1:8404", f"127.0.0.1:{free_port()}")
+        lua = TemplateFolder(resources.templates()).render("etc/gateway-tokens.lua.j2", {}).decode()
         for old, new in self.changes.items():
-            assert old in text, old
-            text = text.replace(old, new)
+            assert old in text + lua, old
+            text, lua = text.replace(old, new), lua.replace(old, new)
         self.runtime.mkdir(parents=True, exist_ok=True)
         (self.runtime / "gateway-keys.map").write_text(self.keys)
         (self.folder / "vectordb-keys.map").write_text("admin rw\nuser rw\nreader ro\n")
-        lua = TemplateFolder(resources.templates()).render("etc/gateway-tokens.lua.j2", {})
-        (self.folder / "gateway-tokens.lua").write_bytes(lua)
+        (self.folder / "gateway-tokens.lua").write_text(lua)
         path = self.folder / "haproxy.cfg"
         path.write_text(text)
         return path

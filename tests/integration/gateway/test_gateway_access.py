@@ -29,6 +29,7 @@ pytestmark = [
     pytest.mark.skipif(haproxy() is None, reason="no haproxy here, and Debian's cannot be had"),
 ]
 NOW = datetime.now(UTC)
+SHORT_DAY = {"local DAY = 86400": "local DAY = 6", "mod(86400),neg,add(86400)": "mod(6),neg,add(6)"}
 SHORT = {"mod(60),neg,add(60)": "mod(4),neg,add(4)", "div(60)": "div(4)"}  # a minute of 4 s
 
 
@@ -230,6 +231,28 @@ def test_tokens_of_a_day_are_counted_and_outlive_reloads() -> None:
         assert tokens[:4] == [(30, 10, True), (20, 19, True), (10, 10, True), (1, 0, True)]
         assert tokens[4:] == [(None, None, None)] * 3
         assert last[4]["reason"] == "tokens"
+
+
+def test_at_midnight_a_key_has_its_tokens_again_and_only_then() -> None:
+    clients = (client_key("a", limits=OwnLimits(tokens_per_day=20)),)
+    with raised(clients, changes=SHORT_DAY) as stand:
+        (stand.runtime / f"tokens-{int(time.time()) // 6 - 5}").touch()  # before days of rest
+        whole_days = 0
+        for _ in range(12):  # of a day that ends in between, nothing can be said
+            window_begins(6)
+            day = int(time.time()) // 6
+            answers = [Client(stand, "a").chat(10, 10) for _ in range(3)]
+            if int(time.time()) // 6 == day:
+                assert [each.status for each in answers] == [200, 429, 429]
+                assert answers[1].code == "insufficient_quota"
+                assert 0 < int(answers[1].headers["retry-after"]) <= 6
+                whole_days += 1
+            if whole_days == 3:
+                break
+        assert whole_days == 3
+        kept = {path.name for path in stand.runtime.glob("tokens-*")}
+        assert f"tokens-{day}" in kept
+        assert kept <= {f"tokens-{day - 1}", f"tokens-{day}"}
 
 
 def test_an_answer_that_is_left_is_counted_as_far_as_it_came() -> None:
