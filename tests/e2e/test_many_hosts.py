@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from load_operator import Loader, is_flowing, until
-from site_operator import brings
+from site_operator import ON_CONTROL, brings
 from upgrade_site import catalogue
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
@@ -22,6 +22,12 @@ LAB = "e2emany"
 RELEASE = "starter-2026.12.0"
 HOST3 = "  host3:\n    address: {0}\n    groups: [llm]\n"
 SECRETS = "/etc/bastide/secrets"
+ASK_MODELS = """
+import sys, httpx
+headers = {"Authorization": "Bearer " + open(sys.argv[1]).read().strip()}
+url = f"https://{sys.argv[2]}:8443/v1/models"
+print(httpx.get(url, verify="site/ca.pem", headers=headers, timeout=60).status_code)
+"""
 SOON = 30.0  # seconds; what it takes on an idle machine is in docs/many-hosts.md
 
 
@@ -112,6 +118,20 @@ def test_a_site_with_two_gateways_is_applied_and_verified(fleet: Fleet) -> None:
     fleet.takes_key()
     assert fleet.holder() in {"host1", "host2"}
     assert fleet.healthy()
+
+
+def test_both_gateways_know_a_new_key_at_once_and_a_revoked_one_no_more(fleet: Fleet) -> None:
+    (fleet.folder / "models.py").write_text(ASK_MODELS)
+    fleet.types(f"{ON_CONTROL} bastide keys create app --role reader --site site --out app.key")
+    gateways = [fleet.address(each) for each in ("host1", "host2")]
+
+    def told() -> list[str]:
+        line = f"{ON_CONTROL} python models.py app.key {{}}"
+        return [fleet.types(line.format(each)).stdout.strip() for each in gateways]
+
+    assert told() == ["200", "200"]
+    fleet.asks("keys revoke app")
+    assert told() == ["401", "401"]
 
 
 def test_a_gateway_that_dies_hands_the_address_over(fleet: Fleet) -> None:

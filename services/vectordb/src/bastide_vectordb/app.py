@@ -176,11 +176,13 @@ class App:
     async def _write(
         self, route: Route, values: dict[str, str], request: Request, started: float
     ) -> Answer:
-        """Serve what a fence refuses: at once, or after a body that was slow to arrive."""
+        """Serve what a fence or a full disk refuses: at once, or after a body that was slow."""
         offered, fence = request.header(PASS), self._service.fence
         fence.check(offered)
         if route.action != "upload_snapshot":  # streamed, and ended by a fence: see there
             await request.body()
+        if route.takes_room:
+            self._service.require_room()
         with fence.writing(offered):
             return await self._answer(route, values, request, started)
 

@@ -72,6 +72,22 @@ class FencedError(ApiError):
         super().__init__(503, "writes are refused while an upgrade is under way: try again")
 
 
+class NoRoomError(ApiError):
+    """A write that is refused because the disk is almost full.
+
+    Args:
+        free: Bytes that are free.
+        kept: Bytes that have to stay free.
+    """
+
+    def __init__(self, free: int, kept: int) -> None:
+        text = (
+            f"No space left on device: {free} bytes are free and {kept} have to stay free, so that "
+            "what is stored can still be read; writes are refused until somebody makes room"
+        )
+        super().__init__(507, text)
+
+
 class RateLimitError(ApiError):
     """Too many requests of one kind; the answer says when to try again.
 

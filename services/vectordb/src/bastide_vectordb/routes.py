@@ -31,6 +31,11 @@ class Route:
         """Whether a fence refuses it."""
         return not self.reading and self.method != "GET"
 
+    @property
+    def takes_room(self) -> bool:
+        """Whether a full disk refuses it: deleting points is written down first, too."""
+        return self.writes and self.action not in {"delete_collection", "delete_snapshot"}
+
 
 _C = "/collections/{collection}"
 _P = f"{_C}/points"

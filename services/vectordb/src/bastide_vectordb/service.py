@@ -13,7 +13,7 @@ import orjson
 from bastide_vectordb import files, legacy, lookups, upkeep, wire_changes, wire_config
 from bastide_vectordb.collection import Collection
 from bastide_vectordb.config import Config
-from bastide_vectordb.errors import ApiError, BadRequestError
+from bastide_vectordb.errors import ApiError, BadRequestError, NoRoomError
 from bastide_vectordb.fence import Fence
 from bastide_vectordb.frames import WRITES
 from bastide_vectordb.json_types import Json
@@ -31,6 +31,9 @@ _RETRY_SECONDS = 600.0
 _SHUTDOWN_SECONDS = 6.0
 _INFO_SECONDS = 2.0
 _VACUUM_SHARE = 0.8
+# Two segments of an engine's write-ahead log. It writes through memory maps: on a full disk that
+# kills the process (SIGBUS), and a new one could not open the shard either.
+_RESERVE_BYTES = 64 << 20
 
 
 class Service:
@@ -66,6 +69,16 @@ class Service:
             self._upkeep.cancel()
             await asyncio.gather(self._upkeep, return_exceptions=True)
         await self.registry.close(_SHUTDOWN_SECONDS)
+
+    def require_room(self) -> None:
+        """Check that a write will not fill the disk.
+
+        Raises:
+            NoRoomError: it could.
+        """
+        free = files.free_bytes(self.config.storage_path)
+        if free < _RESERVE_BYTES:
+            raise NoRoomError(free, _RESERVE_BYTES)
 
     async def create(self, name: str, body: bytes) -> None:
         """Make a collection from a request's body."""
