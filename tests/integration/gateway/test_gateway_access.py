@@ -9,7 +9,9 @@ import socket
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -231,6 +233,27 @@ def test_tokens_of_a_day_are_counted_and_outlive_reloads() -> None:
         assert tokens[:4] == [(30, 10, True), (20, 19, True), (10, 10, True), (1, 0, True)]
         assert tokens[4:] == [(None, None, None)] * 3
         assert last[4]["reason"] == "tokens"
+
+
+def test_tokens_of_many_clients_at_once_are_counted_and_nothing_breaks() -> None:
+    """With one Lua for all threads, Debian's HAProxy mixed filters up and died (its issue 2467)."""
+    with raised(tuple(client_key(name) for name in "abc")) as stand:
+
+        def ask(number: int) -> int:
+            client = Client(stand, "abc"[number % 3])
+            return client.chat(3, 5, stream=number % 2 == 0).status
+
+        with ThreadPoolExecutor(12) as pool:
+            statuses = list(pool.map(ask, range(9000)))
+        assert not stand.ended(), stand.log()[-2000:]
+        assert "Lua" not in stand.log()
+        good = statuses.count(200)
+        assert good > 1000
+        (day,) = stand.runtime.glob("tokens-*")
+        counted = sum(int(line.split()[1]) for line in day.read_text().splitlines())
+        assert counted == 8 * good, Counter(statuses)
+        assert "DroppedLogs: 0" in gateway.ask(stand.paths, "show info")
+        assert stand.log().count('"status":200') == good
 
 
 def test_at_midnight_a_key_has_its_tokens_again_and_only_then() -> None:
