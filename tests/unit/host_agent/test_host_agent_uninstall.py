@@ -101,7 +101,11 @@ def install(machine: Machine) -> None:
     write, link = machine.write, machine.link
     for account in ("passwd", "group"):
         place = machine.paths.at(f"/etc/{account}")
-        place.write_text(place.read_text() + "bastide-llm:x:998:998::/nonexistent:/bin/false\n")
+        place.write_text(
+            place.read_text()
+            + "bastide-llm:x:998:998::/nonexistent:/bin/false\n"
+            + "prometheus:x:102:103::/var/lib/prometheus:/usr/sbin/nologin\n"
+        )
     status = machine.paths.at("/var/lib/dpkg/status")
     status.write_text(status.read_text() + STATUS.format(name="haproxy"))
     write("/var/lib/dpkg/info/haproxy.list", "/lib/systemd/system/haproxy.service\n")
@@ -122,7 +126,10 @@ def install(machine: Machine) -> None:
     write("/run/bastide/agent.lock")
     write("/run/bastide-gateway/pid")
     write("/var/lib/bastide/models/a.gguf")
-    write("/var/lib/bastide/" + packages.RECORD, '{"packages": ["haproxy", "gone"]}')
+    write(
+        "/var/lib/bastide/" + packages.RECORD,
+        '{"packages": ["haproxy", "gone"], "accounts": ["prometheus"]}',
+    )
     write("/var/lib/bastide/vectordb/storage/collections/docs/data")
     write("/var/lib/bastide/snapshots/one/snapshot.json")
     write("/var/lib/bastide/texts/2026-11-26.jsonl")
@@ -155,7 +162,8 @@ def test_nothing_is_left_but_declared_data_and_what_was_there_before(machine: Ma
     listed = Leftovers.model_validate(uninstall.uninstall_list(machine.paths))
     assert (listed.packages, listed.masks) == (("haproxy",), ("haproxy.service",))
     assert listed.tables == ("inet bastide",)
-    assert listed.users == listed.groups == ("bastide-llm",)  # not the administrator's `bastide`
+    ours = ("bastide-llm", "prometheus")  # not the administrator's `bastide`
+    assert listed.users == listed.groups == ours
     answer = uninstall.uninstall(machine.paths, {"delete_data": False})
     left = Leftovers.model_validate(answer["after"])
     assert answer["faults"] == []
@@ -241,6 +249,7 @@ def test_what_does_not_go_is_said(machine: Machine) -> None:
     assert answer["faults"][0].startswith("dpkg --purge: no")
     left = Leftovers.model_validate(answer["after"])
     assert left.packages == ("haproxy",)
+    assert left.users == ("prometheus",)  # it may be the package's
     assert left.paths == (f"/var/lib/bastide/{packages.RECORD}",)  # so that another try goes on
     machine.fails = set()
     again = uninstall.uninstall(machine.paths, {})
@@ -256,7 +265,16 @@ def test_packages_are_remembered_before_apt_installs_them(tmp_path: Path) -> Non
     packages._remember(paths, ["haproxy=2", "libc6=2"])
     packages._remember(paths, ["keepalived=1"])
     record = json.loads((paths.state / packages.RECORD).read_text())
-    assert record["packages"] == ["haproxy", "keepalived"]
+    assert (record["packages"], record["accounts"]) == (["haproxy", "keepalived"], [])
+    packages._remember(paths, ["prometheus-node-exporter=1"])
+    record = json.loads((paths.state / packages.RECORD).read_text())
+    assert record["accounts"] == ["prometheus"]
+    (paths.state / packages.RECORD).unlink()
+    passwd = paths.at("/etc/passwd")
+    passwd.parent.mkdir(parents=True)
+    passwd.write_text("prometheus:x:102:103::/:/bin/false\n")  # the administrator's own
+    packages._remember(paths, ["prometheus-node-exporter=1"])
+    assert json.loads((paths.state / packages.RECORD).read_text())["accounts"] == []
     (paths.state / packages.RECORD).unlink()
     (paths.state / "good.json").write_text("{}")  # an older host: half a record would hide more
     packages._remember(paths, ["keepalived=1"])

@@ -38,6 +38,13 @@ _MASKED = {  # Bastide runs these programs with units of its own
     "prometheus-node-exporter": "prometheus-node-exporter.service",
 }
 
+# Accounts that packages' scripts make, and do not remove when the package is purged.
+_ACCOUNTS = {
+    "prometheus": "prometheus",
+    "prometheus-alertmanager": "prometheus",
+    "prometheus-node-exporter": "prometheus",
+}
+
 
 def packages_to_install(
     wanted: list[str], installed: Mapping[str, str], newer: Callable[[str, str], bool]
@@ -179,7 +186,11 @@ def _remember(paths: Paths, missing: list[str]) -> None:
     if known is None and (paths.state / "good.json").exists():
         return  # half a record would hide what apt's history knows
     packages = sorted({*(known or {}).get("packages", []), *new})
-    content = json.dumps({"format": "bastide.installed/1", "packages": packages}, indent=2)
+    here = {line.split(":")[0] for line in text_of(paths.at("/etc/passwd")).splitlines()}
+    come = {_ACCOUNTS[name] for name in new if name in _ACCOUNTS} - here
+    accounts = sorted({*(known or {}).get("accounts", []), *come})
+    record = {"format": "bastide.installed/1", "packages": packages, "accounts": accounts}
+    content = json.dumps(record, indent=2)
     write_atomic(paths.state / RECORD, (content + "\n").encode())
 
 

@@ -102,10 +102,10 @@ def uninstall(paths: Paths, given: Mapping[str, Any]) -> JsonObject:
     _purge(before["packages"], faults)
     for mask in before["masks"]:
         (paths.units / mask).unlink(missing_ok=True)
-    _remove_accounts(before, faults)
-    _sources_back(paths)
-    # What dpkg kept must be known to whoever tries again.
+    # What dpkg kept must be known to whoever tries again, and keeps its account.
     kept = set(before["packages"]) & set(installed_packages(paths))
+    _remove_accounts(before, _recorded_accounts(paths) if kept else (), faults)
+    _sources_back(paths)
     _remove_paths(paths, delete_data=bool(given.get("delete_data")), keep_record=bool(kept))
     run(["systemctl", "daemon-reload"], timeout=60)
     run(["systemctl", "reset-failed"], timeout=60)
@@ -201,14 +201,20 @@ def _history(log: Path) -> str:
 
 
 def _accounts(paths: Paths, kind: str, table: str) -> list[str]:
-    """Return users or groups that Bastide's sysusers files made, and that are there."""
+    """Return users or groups of Bastide's sysusers files and packages that are there."""
     files = [*paths.generations.glob("*/etc/sysusers*.conf")]
     files += paths.at("/etc/sysusers.d").glob("*bastide*.conf")
     named = {n for f in files for n in re.findall(rf"^{kind} (\S+)", text_of(f), re.MULTILINE)}
     here = {line.split(":")[0] for line in text_of(paths.at(table)).splitlines()}
     # A first install that was cut off may have left accounts and no file that names them.
     lost = {name for name in here if name.startswith("bastide-")}
-    return sorted({name for name in named & here if name.startswith("bastide")} | lost)
+    ours = {name for name in named & here if name.startswith("bastide")}
+    return sorted(ours | lost | _recorded_accounts(paths) & here)
+
+
+def _recorded_accounts(paths: Paths) -> set[str]:
+    """Return the accounts that OS packages made which Bastide installed."""
+    return set((read_json(paths.state / RECORD) or {}).get("accounts", []))
 
 
 def _paths(paths: Paths) -> list[str]:
@@ -313,12 +319,11 @@ def _purge(packages: list[str], faults: list[str]) -> None:
         time.sleep(2)
 
 
-def _remove_accounts(before: JsonObject, faults: list[str]) -> None:
-    for user in before["users"]:
+def _remove_accounts(before: JsonObject, keep: Iterable[str], faults: list[str]) -> None:
+    for user in set(before["users"]).difference(keep):
         _do(["userdel", user], faults)
-    groups = (
-        run(["getent", "group", *before["groups"]], timeout=20).stdout if before["groups"] else ""
-    )
+    named = sorted(set(before["groups"]).difference(keep))
+    groups = run(["getent", "group", *named], timeout=20).stdout if named else ""
     for line in groups.splitlines():
         _do(["groupdel", line.split(":")[0]], faults)
 
