@@ -7,6 +7,7 @@ asked. Elsewhere the groups are made by hand, in version 2 or in what is mounted
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,14 +81,15 @@ def bound(name: str, cpus: float) -> None:
 def members(groups: tuple[Path, ...]) -> Iterator[int]:
     """Yield the ids of the processes in control groups, those below them included."""
     for group in groups:
-        for procs in [*group.glob("**/cgroup.procs")]:
+        for folder, _, _ in os.walk(group):  # which passes over groups that go meanwhile
             with contextlib.suppress(OSError):
-                yield from {int(line) for line in procs.read_text().split()}
+                procs = Path(folder, "cgroup.procs").read_text()
+                yield from {int(line) for line in procs.split()}
 
 
 def remove(groups: tuple[Path, ...]) -> None:
     """Remove control groups and those below them, as far as they are empty."""
     for group in groups:
-        for directory in sorted(group.glob("**/"), reverse=True):
+        for folder, _, _ in os.walk(group, topdown=False):
             with contextlib.suppress(OSError):  # a busy one is tried again by the next command
-                directory.rmdir()
+                Path(folder).rmdir()

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -213,3 +214,28 @@ def test_a_bound_is_written_where_either_version_of_control_groups_reads_it(
     assert not [*(old / "memory/one").iterdir()]
     assert (new / "one/cpu.max").read_text() == "10000 20000"
     assert (new / "cgroup.subtree_control").read_text() == "+cpu"
+
+
+def test_control_groups_may_go_while_they_are_looked_through(tmp_path: Path) -> None:
+    (tmp_path / "cgroup.procs").write_text("1\n")
+    stop = threading.Event()
+
+    def come_and_go() -> None:  # as systemd's do while a host is killed
+        while not stop.is_set():
+            for number in range(20):
+                (tmp_path / f"slice/{number}/service").mkdir(parents=True)
+            for number in range(20):
+                (tmp_path / f"slice/{number}/service").rmdir()
+                (tmp_path / f"slice/{number}").rmdir()
+
+    systemd = threading.Thread(target=come_and_go)
+    systemd.start()
+    try:
+        for _ in range(300):
+            assert set(control_groups.members((tmp_path,))) == {1}
+    finally:
+        stop.set()
+        systemd.join()
+    (tmp_path / "cgroup.procs").unlink()
+    control_groups.remove((tmp_path,))
+    assert not tmp_path.exists()
