@@ -12,6 +12,7 @@ import click
 
 from bastide.errors import BundleError, ConfigError, Problem
 from bastide.layout import Home, SiteFolder
+from bastide.plan.needs import generation_digest, host_needs
 from bastide.plan.path import Road
 from bastide.render.trees import render_trees
 from bastide.run.wanted import Wanted
@@ -25,7 +26,7 @@ from bastide.schema.target import Target
 from bastide.site.codes import NOT_IMPORTED, SSH_FILES
 from bastide.site.config import load_site
 from bastide.store.local import Store, StoredBundle
-from bastide.verify.expectations import expectations
+from bastide.verify.expectations import expectations, with_generations
 
 M = TypeVar("M", Release, ModelCard, Target)
 WRONG_CARD = "BAS-3090"
@@ -63,7 +64,7 @@ class SiteContext:
         Raises:
             ConfigError: A chosen model is not in the bundle, or has no card.
         """
-        return expectations(
+        expected = expectations(
             self.site,
             self.bundle.manifest,
             self.cards,
@@ -71,6 +72,8 @@ class SiteContext:
             bundle=self.bundle.digest,
             authority=str(self.folder.authority),
         )
+        needs = host_needs(self.site, self.bundle.manifest, self.wanted.tree_digests())
+        return with_generations(expected, {each.host: generation_digest(each) for each in needs})
 
     @cached_property
     def wanted(self) -> Wanted:

@@ -54,6 +54,13 @@ class Wanted:
     forget: frozenset[str] = frozenset()
     read_chunks: Callable[[], Mapping[str, tuple[str, ...]]] = dict
 
+    def tree_digests(self) -> dict[str, TreeDigest]:
+        """Return what of the trees a plan goes by, by host."""
+        return {
+            name: TreeDigest(tree.sha256, len(tree.tar), tree.digests)
+            for name, tree in self.trees.items()
+        }
+
     def plan_inputs(
         self, facts: SiteFacts, created: str, secrets: Fingerprints = NO_SECRETS
     ) -> PlanInputs:
@@ -64,10 +71,6 @@ class Wanted:
             created: The present time, RFC 3339.
             secrets: What may be told of the secrets; without it the plan is silent on them.
         """
-        trees = {
-            name: TreeDigest(tree.sha256, len(tree.tar), tree.digests)
-            for name, tree in self.trees.items()
-        }
         return PlanInputs(
             site=self.site,
             site_digest=self.site_digest,
@@ -75,7 +78,7 @@ class Wanted:
             bundle=self.bundle,
             manifest=self.manifest,
             facts=facts,
-            trees=trees,
+            trees=self.tree_digests(),
             created=created,
             keep_data=self.keep_data,
             road=self.road,

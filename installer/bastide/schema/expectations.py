@@ -49,6 +49,9 @@ class ExpectedHost(Value):
 
     address: str
     groups: tuple[Group, ...]
+    generation: str = Field(
+        default="", description="Digest of its generation's content; empty if it is not known."
+    )
     units: tuple[ExpectedUnit, ...]
     listeners: tuple[ExpectedListener, ...]
     models: tuple[ExpectedModel, ...]

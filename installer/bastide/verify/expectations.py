@@ -72,6 +72,17 @@ def expectations(
     )
 
 
+def with_generations(expected: Expectations, digests: Mapping[str, str]) -> Expectations:
+    """Return the expectations with what each host's generation is made of.
+
+    Args:
+        expected: Of the site.
+        digests: Digest of a generation's content, by host; one from another bundle is as good.
+    """
+    hosts = {name: host.replace(generation=digests[name]) for name, host in expected.hosts.items()}
+    return expected.replace(hosts=hosts)
+
+
 def _host(site: Site, manifest: Manifest, name: str) -> ExpectedHost:
     host = site.hosts[name]
     chosen = {Group.LLM: site.models.llm, Group.EMBEDDINGS: site.models.embeddings}

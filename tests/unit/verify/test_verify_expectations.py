@@ -13,7 +13,7 @@ from bastide.schema.expectations import Expectations
 from bastide.schema.loading import load_yaml
 from bastide.schema.model_card import ModelCard
 from bastide.schema.site import SERVING, Group, Site
-from bastide.verify.expectations import expectations
+from bastide.verify.expectations import expectations, with_generations
 
 
 def manifest() -> Manifest:
@@ -96,6 +96,11 @@ def test_a_missing_card_is_said() -> None:
             make.make_site(), manifest(), {}, release="r-1", bundle=make.sha("b"), authority="/ca"
         )
     assert failure.value.code == "BAS-2070"
+
+
+def test_a_generation_of_another_bundle_with_the_same_content_is_known_by_its_digest() -> None:
+    found = with_generations(expect(make.make_site()), {"host1": make.sha("content")})
+    assert found.hosts["host1"].generation == make.sha("content")
 
 
 def test_they_survive_a_file() -> None:
